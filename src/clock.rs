@@ -1,0 +1,95 @@
+//! The time: the system's, or one that tests set by hand; and the versions made of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::domain::{Timestamp, Version};
+
+/// Hands out instants and versions. Clones share both.
+#[derive(Clone, Debug)]
+pub struct Clock(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    /// `None`: the system's clock. Otherwise milliseconds since the Unix epoch.
+    manual: Option<AtomicU64>,
+    last_version: AtomicU64,
+}
+
+impl Clock {
+    /// The system's wall clock.
+    pub fn system() -> Self {
+        Self(Arc::new(Inner { manual: None, last_version: AtomicU64::new(0) }))
+    }
+
+    /// A clock that stands still until it is set.
+    pub fn manual(now: Timestamp) -> Self {
+        let manual = Some(AtomicU64::new(now.as_millis()));
+        Self(Arc::new(Inner { manual, last_version: AtomicU64::new(0) }))
+    }
+
+    /// Now.
+    pub fn now(&self) -> Timestamp {
+        match &self.0.manual {
+            Some(manual) => Timestamp::from_millis(manual.load(Ordering::Relaxed)),
+            None => system_now(),
+        }
+    }
+
+    /// Sets a manual clock, forward or back. A system clock is left alone.
+    pub fn set(&self, now: Timestamp) {
+        if let Some(manual) = &self.0.manual {
+            manual.store(now.as_millis(), Ordering::Relaxed);
+        }
+    }
+
+    /// The next version: later than every one before it, even when the time goes back.
+    pub fn next_version(&self) -> Version {
+        let floor = Version::first_of(self.now()).as_u64();
+        let step = |last: u64| Some(last.saturating_add(1).max(floor));
+        let last =
+            self.0.last_version.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step).unwrap_or_default();
+        Version::from_u64(last.saturating_add(1).max(floor))
+    }
+
+    /// Makes every later version newer than `seen`: a store calls it with the newest version it holds.
+    pub fn observe(&self, seen: Version) {
+        self.0.last_version.fetch_max(seen.as_u64(), Ordering::Relaxed);
+    }
+}
+
+fn system_now() -> Timestamp {
+    #[expect(clippy::disallowed_methods, reason = "the one place where the system's time enters")]
+    let now = std::time::SystemTime::now();
+    let since_epoch = now.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_grow_even_when_time_goes_back() {
+        let clock = Clock::manual(Timestamp::from_secs(1000));
+        let first = clock.next_version();
+        clock.set(Timestamp::from_secs(10));
+        let second = clock.next_version();
+        assert!(second > first);
+        clock.set(Timestamp::from_secs(2000));
+        assert_eq!(clock.next_version(), Version::first_of(Timestamp::from_secs(2000)));
+    }
+
+    #[test]
+    fn versions_follow_what_was_seen() {
+        let clock = Clock::manual(Timestamp::from_secs(1));
+        let seen = Version::first_of(Timestamp::from_secs(99));
+        clock.observe(seen);
+        assert_eq!(clock.next_version(), seen.next());
+    }
+
+    #[test]
+    fn the_system_clock_is_in_this_century() {
+        assert!(Clock::system().now() > Timestamp::from_secs(1_700_000_000));
+    }
+}

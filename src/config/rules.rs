@@ -1,0 +1,267 @@
+//! Every key and what it may be: the one table behind parsing, checking and the words of each mistake.
+
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+use toml::Value;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+use super::secret::EncryptionKey;
+
+/// The longest time to live: a hundred years, within what `Timestamp` can hold.
+const CENTURY_SECONDS: i64 = 3_153_600_000;
+
+/// 1 TiB.
+const TEBIBYTE: i64 = 1 << 40;
+
+/// A key as `section.name`, and what it may be.
+#[derive(Debug)]
+pub(super) struct Key {
+    pub(super) path: &'static str,
+    pub(super) rule: Rule,
+}
+
+/// What a value may be.
+#[derive(Debug)]
+pub(super) enum Rule {
+    Integer { min: i64, max: i64 },
+    Number { min: f64, max: f64 },
+    Boolean,
+    Choice(&'static [&'static str]),
+    Address,
+    Path,
+    OptionalPath,
+    EncryptionKey,
+    Directives,
+}
+
+const fn key(path: &'static str, rule: Rule) -> Key {
+    Key { path, rule }
+}
+
+const fn integer(path: &'static str, min: i64, max: i64) -> Key {
+    key(path, Rule::Integer { min, max })
+}
+
+/// Every key, in the order of `config/default.toml`.
+pub(super) static KEYS: &[Key] = &[
+    key("server.listen", Rule::Address),
+    key("server.data_dir", Rule::Path),
+    key("server.insecure", Rule::Boolean),
+    integer("server.shutdown_seconds", 0, 3600),
+    integer("limits.body_bytes", 1024, 1 << 30),
+    integer("limits.decoded_bytes", 1024, 1 << 32),
+    integer("limits.body_memory_bytes", 1024, TEBIBYTE),
+    integer("limits.header_seconds", 1, 3600),
+    // hyper panics when told to buffer less than 8 KiB.
+    integer("limits.header_bytes", 8192, 1 << 20),
+    integer("limits.request_seconds", 1, 3600),
+    integer("limits.concurrency", 1, 1_000_000),
+    integer("limits.connections", 1, 1_000_000),
+    integer("results.ttl_seconds", 1, CENTURY_SECONDS),
+    integer("results.max_ttl_seconds", 1, CENTURY_SECONDS),
+    integer("results.keep_stale_seconds", 0, CENTURY_SECONDS),
+    integer("results.compression_level", 1, 19),
+    key("results.canonical_urls", Rule::Choice(&["off", "v1"])),
+    integer("memory.bytes", 0, TEBIBYTE),
+    integer("memory.decoded_bytes", 0, TEBIBYTE),
+    integer("sqlite.readers", 1, 64),
+    integer("sqlite.cache_bytes", 1 << 16, 1 << 34),
+    integer("sqlite.max_bytes", 0, 1 << 50),
+    integer("sqlite.sweep_seconds", 1, 86_400),
+    integer("sqlite.queue", 1, 1_000_000),
+    integer("sessions.browser_ttl_seconds", 1, CENTURY_SECONDS),
+    integer("sessions.mcp_ttl_seconds", 1, CENTURY_SECONDS),
+    integer("sessions.max_bytes", 1024, 1 << 26),
+    integer("sessions.max_events", 1, 100_000),
+    integer("sessions.max_event_bytes", 1, 1 << 26),
+    key("sessions.encryption_key", Rule::EncryptionKey),
+    key("auth.tokens_file", Rule::OptionalPath),
+    key("log.format", Rule::Choice(&["auto", "text", "json"])),
+    key("log.level", Rule::Directives),
+    key("log.sample", Rule::Number { min: 0.0, max: 1.0 }),
+    key("log.slow_seconds", Rule::Number { min: 0.0, max: 86_400.0 }),
+];
+
+/// Pairs of keys of which the first must not be more than the second.
+pub(super) const AT_MOST: [(&str, &str); 2] =
+    [("limits.body_bytes", "limits.body_memory_bytes"), ("results.ttl_seconds", "results.max_ttl_seconds")];
+
+/// The key of that path, if there is one.
+pub(super) fn find(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.path == path)
+}
+
+impl Key {
+    /// The section and the name.
+    pub(super) fn split(&self) -> (&'static str, &'static str) {
+        self.path.split_once('.').expect("every path in the table has a dot (tested)")
+    }
+
+    /// Whether its value must never be shown.
+    pub(super) fn is_secret(&self) -> bool {
+        matches!(self.rule, Rule::EncryptionKey)
+    }
+}
+
+impl Rule {
+    /// The value as it is kept, or as it was given when it is not allowed.
+    pub(super) fn check(&self, value: Value) -> Result<Value, Value> {
+        let allowed = match (self, &value) {
+            (Self::Integer { min, max }, Value::Integer(number)) => (min..=max).contains(&number),
+            (Self::Number { min, max }, Value::Float(number)) => (min..=max).contains(&number),
+            (Self::Number { .. }, Value::Integer(number)) => {
+                // Beyond 32 bits no rule would accept it anyway.
+                return match i32::try_from(*number) {
+                    Ok(number) => self.check(Value::Float(f64::from(number))),
+                    Err(_) => Err(value),
+                };
+            }
+            (Self::Boolean, Value::Boolean(_)) => true,
+            (Self::Choice(choices), Value::String(text)) => choices.contains(&text.as_str()),
+            (Self::Address, Value::String(text)) => SocketAddr::from_str(text).is_ok(),
+            (Self::Path, Value::String(text)) => !text.is_empty() && is_path(text),
+            (Self::OptionalPath, Value::String(text)) => is_path(text),
+            (Self::EncryptionKey, Value::String(text)) => EncryptionKey::from_hex(text).is_some(),
+            (Self::Directives, Value::String(text)) => are_directives(text),
+            _ => false,
+        };
+        if allowed { Ok(value) } else { Err(value) }
+    }
+
+    /// The value that `text` (a variable, a command line argument) stands for, or `None` when it is not allowed.
+    pub(super) fn parse(&self, text: &str) -> Option<Value> {
+        let trimmed = text.trim();
+        let value = match self {
+            Self::Integer { .. } => Value::Integer(without_underscores(trimmed)?.parse().ok()?),
+            Self::Number { .. } => Value::Float(trimmed.parse().ok()?),
+            Self::Boolean => Value::Boolean(match trimmed {
+                "true" | "1" => true,
+                "false" | "0" => false,
+                _ => return None,
+            }),
+            Self::Path | Self::OptionalPath => Value::String(text.to_owned()),
+            _ => Value::String(trimmed.to_owned()),
+        };
+        self.check(value).ok()
+    }
+
+    /// What is allowed, as a phrase for people.
+    pub(super) fn allowed(&self) -> String {
+        match self {
+            Self::Integer { min, max } => format!("a whole number from {min} to {max}"),
+            Self::Number { min, max } => format!("a number from {min} to {max}"),
+            Self::Boolean => "true or false".to_owned(),
+            Self::Choice(choices) => {
+                let quoted: Vec<String> = choices.iter().map(|choice| format!("\"{choice}\"")).collect();
+                let (last, rest) = quoted.split_last().expect("every choice has options");
+                format!("{} or {last}", rest.join(", "))
+            }
+            Self::Address => "an IP address and a port, such as 127.0.0.1:8080 or [::]:8080".to_owned(),
+            Self::Path => "a path".to_owned(),
+            Self::OptionalPath => "a path, or empty".to_owned(),
+            Self::EncryptionKey => "64 hexadecimal digits, or empty".to_owned(),
+            Self::Directives => "levels (off, error, warn, info, debug, trace) and target=level directives, \
+                                 separated by commas without spaces"
+                .to_owned(),
+        }
+    }
+}
+
+fn is_path(text: &str) -> bool {
+    !text.contains(char::is_control)
+}
+
+/// Digits as TOML writes them: underscores may stand between two digits only.
+fn without_underscores(text: &str) -> Option<String> {
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let well_placed = !digits.starts_with('_') && !digits.ends_with('_') && !digits.contains("__");
+    well_placed.then(|| text.replace('_', ""))
+}
+
+/// Stricter than the filter's own grammar, which takes a misspelt level for the name of a target and then
+/// logs nothing else.
+fn are_directives(text: &str) -> bool {
+    let bare_words_are_levels = || {
+        text.split(',').all(|directive| {
+            let directive = directive.trim();
+            directive.contains('=') || (!directive.is_empty() && LevelFilter::from_str(directive).is_ok())
+        })
+    };
+    // Commas within brackets belong to span filters, which only the real parser understands.
+    !text.trim().is_empty()
+        && EnvFilter::builder().parse(text).is_ok()
+        && (text.contains('[') || bare_words_are_levels())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(path: &str) -> &'static Rule {
+        &find(path).expect(path).rule
+    }
+
+    #[test]
+    fn paths_are_sections_and_names() {
+        for key in KEYS {
+            let (section, name) = key.split();
+            assert!(!section.is_empty() && !name.is_empty() && !name.contains('.'), "{}", key.path);
+        }
+    }
+
+    #[test]
+    fn integers_have_bounds_and_underscores() {
+        let level = rule("results.compression_level");
+        for (text, value) in [("1", Some(1)), (" 19 ", Some(19)), ("1_9", Some(19)), ("+3", Some(3))] {
+            assert_eq!(level.parse(text), value.map(Value::Integer), "{text}");
+        }
+        for text in ["0", "20", "-1", "", "3.0", "_3", "3_", "1__9", "three", "0x3", "99999999999999999999"] {
+            assert_eq!(level.parse(text), None, "{text}");
+        }
+        assert!(level.check(Value::Float(3.0)).is_err());
+        assert!(level.check(Value::String("3".into())).is_err(), "a file has types");
+    }
+
+    #[test]
+    fn numbers_take_integers_and_refuse_what_is_none() {
+        let sample = rule("log.sample");
+        assert_eq!(sample.check(Value::Integer(1)), Ok(Value::Float(1.0)));
+        assert_eq!(sample.parse("0.25"), Some(Value::Float(0.25)));
+        for text in ["NaN", "inf", "-0.1", "1.01", "5e9", "x"] {
+            assert_eq!(sample.parse(text), None, "{text}");
+        }
+        assert!(sample.check(Value::Integer(i64::MAX)).is_err());
+    }
+
+    #[test]
+    fn booleans_choices_addresses_and_paths() {
+        let insecure = rule("server.insecure");
+        assert_eq!(insecure.parse("1"), Some(Value::Boolean(true)));
+        assert_eq!(insecure.parse("false"), Some(Value::Boolean(false)));
+        assert_eq!(insecure.parse("maybe"), None);
+        assert!(rule("log.format").parse("json").is_some());
+        assert!(rule("log.format").parse("JSON").is_none());
+        for (text, accepted) in
+            [("[::]:80", true), ("127.0.0.1:0", true), ("127.0.0.1", false), ("localhost:80", false)]
+        {
+            assert_eq!(rule("server.listen").parse(text).is_some(), accepted, "{text}");
+        }
+        assert!(rule("server.data_dir").parse("").is_none());
+        assert!(rule("auth.tokens_file").parse("").is_some());
+        assert!(rule("auth.tokens_file").parse("a\nb").is_none());
+    }
+
+    #[test]
+    fn a_misspelt_level_is_not_a_target() {
+        for text in
+            ["info", "WARN", "off", "info,hyper=warn", "warn,crawlcache::store=debug", "[span{a}]=info"]
+        {
+            assert!(are_directives(text), "{text}");
+        }
+        for text in ["", " ", "inof", "warn, hyper=info", "info,", "info,hyper", "hyper=loud"] {
+            assert!(!are_directives(text), "{text}");
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! The typed configuration: one struct a section, one field a key.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer};
+
+use super::load::{Options, load};
+use super::secret::EncryptionKey;
+use crate::domain::CanonicalForm;
+
+/// The whole configuration, checked. `config/default.toml` documents each key.
+///
+/// `Default` is what that file says, without any file, environment or command line.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where the service listens and keeps its data.
+    pub server: Server,
+    /// Bounds on what clients may send and hold.
+    pub limits: Limits,
+    /// How crawl results are kept.
+    pub results: Results,
+    /// The memory tier.
+    pub memory: Memory,
+    /// The embedded store.
+    pub sqlite: Sqlite,
+    /// How sessions are kept.
+    pub sessions: Sessions,
+    /// Tokens.
+    pub auth: Auth,
+    /// Logs.
+    pub log: Log,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let nothing: [(String, String); 0] = [];
+        load(&Options::default(), nothing).expect("the compiled-in defaults are valid (tested)").config
+    }
+}
+
+impl Config {
+    /// The file that holds the tokens: `auth.tokens_file`, or `tokens.toml` in the data directory.
+    pub fn tokens_path(&self) -> PathBuf {
+        if self.auth.tokens_file.as_os_str().is_empty() {
+            self.server.data_dir.join("tokens.toml")
+        } else {
+            self.auth.tokens_file.clone()
+        }
+    }
+}
+
+/// `[server]`: where the service listens and keeps its data.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    /// The address and port to listen on.
+    pub listen: SocketAddr,
+    /// The directory of the database, the tokens and the lock file.
+    pub data_dir: PathBuf,
+    /// Whether an address that is not loopback is accepted although no token is configured.
+    pub insecure: bool,
+    /// How long requests under way may take to finish once the process is told to stop.
+    pub shutdown_seconds: u64,
+}
+
+impl Server {
+    /// [`Server::shutdown_seconds`] as a duration.
+    pub const fn shutdown_timeout(&self) -> Duration {
+        Duration::from_secs(self.shutdown_seconds)
+    }
+
+    /// Whether only this host can reach [`Server::listen`].
+    pub fn is_loopback(&self) -> bool {
+        self.listen.ip().to_canonical().is_loopback()
+    }
+}
+
+/// `[limits]`: bounds on what clients may send and hold.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// The largest request body as sent.
+    pub body_bytes: usize,
+    /// The largest request body after its content coding is undone.
+    pub decoded_bytes: u64,
+    /// The most that all bodies being received may take together; at least `body_bytes`.
+    pub body_memory_bytes: usize,
+    /// How long a client may take to send the head of a request, and a connection may idle.
+    pub header_seconds: u64,
+    /// The largest request head; at least 8192, the least that hyper accepts.
+    pub header_bytes: usize,
+    /// How long a request may take.
+    pub request_seconds: u64,
+    /// How many requests are worked on at once.
+    pub concurrency: usize,
+    /// How many connections are open at once.
+    pub connections: usize,
+}
+
+impl Limits {
+    /// [`Limits::header_seconds`] as a duration.
+    pub const fn header_timeout(&self) -> Duration {
+        Duration::from_secs(self.header_seconds)
+    }
+
+    /// [`Limits::request_seconds`] as a duration.
+    pub const fn request_timeout(&self) -> Duration {
+        Duration::from_secs(self.request_seconds)
+    }
+}
+
+/// `[results]`: how crawl results are kept.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Results {
+    /// How long a result stays fresh when the request does not say; at most `max_ttl_seconds`.
+    pub ttl_seconds: u64,
+    /// The longest time to live that a request may ask for.
+    pub max_ttl_seconds: u64,
+    /// How long an expired result is kept for readers that accept it.
+    pub keep_stale_seconds: u64,
+    /// The zstd level of stored documents, 1 to 19.
+    pub compression_level: i32,
+    /// How urls become keys: `"off"` is [`CanonicalForm::Exact`], `"v1"` is [`CanonicalForm::V1`].
+    #[serde(deserialize_with = "canonical_form")]
+    pub canonical_urls: CanonicalForm,
+}
+
+fn canonical_form<'de, D: Deserializer<'de>>(deserializer: D) -> Result<CanonicalForm, D::Error> {
+    match String::deserialize(deserializer)?.as_str() {
+        "off" => Ok(CanonicalForm::Exact),
+        "v1" => Ok(CanonicalForm::V1),
+        _ => Err(serde::de::Error::custom("expected `off` or `v1`")),
+    }
+}
+
+/// `[memory]`: the memory tier in front of the store.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Memory {
+    /// Its size; 0 turns it off.
+    pub bytes: u64,
+    /// The size of the ready-made answers for clients without zstd; 0 keeps none.
+    pub decoded_bytes: u64,
+}
+
+/// `[sqlite]`: the embedded store.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sqlite {
+    /// How many threads read, 1 to 64.
+    pub readers: usize,
+    /// The page cache of each connection.
+    pub cache_bytes: u64,
+    /// What stored results may take before the coldest are evicted; 0 sets no bound.
+    pub max_bytes: u64,
+    /// From one sweep of expired rows to the next.
+    pub sweep_seconds: u64,
+    /// How many writes may wait for the writer.
+    pub queue: usize,
+}
+
+impl Sqlite {
+    /// [`Sqlite::sweep_seconds`] as a duration.
+    pub const fn sweep_interval(&self) -> Duration {
+        Duration::from_secs(self.sweep_seconds)
+    }
+}
+
+/// `[sessions]`: how sessions are kept.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sessions {
+    /// How long a session of the browser profile lives, from its creation.
+    pub browser_ttl_seconds: u64,
+    /// How long a session of the mcp profile lives, from its last update.
+    pub mcp_ttl_seconds: u64,
+    /// The largest session as JSON.
+    pub max_bytes: usize,
+    /// How many events of its history a session keeps.
+    pub max_events: usize,
+    /// What the history of a session may take together as JSON, and so the largest event.
+    pub max_event_bytes: usize,
+    /// The key that encrypts sensitive fields at rest, if any.
+    pub encryption_key: EncryptionKey,
+}
+
+/// `[auth]`: tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Auth {
+    /// The file of the tokens as configured; empty for the default. Use [`Config::tokens_path`].
+    pub tokens_file: PathBuf,
+}
+
+/// `[log]`: what is logged and how.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// How log lines look.
+    pub format: LogFormat,
+    /// Tracing filter directives.
+    pub level: String,
+    /// The share of successful requests that get an access log line, 0 to 1.
+    pub sample: f64,
+    /// Requests slower than this get an access log line.
+    pub slow_seconds: f64,
+}
+
+impl Log {
+    /// [`Log::slow_seconds`] as a duration.
+    pub fn slow_threshold(&self) -> Duration {
+        Duration::try_from_secs_f64(self.slow_seconds).unwrap_or(Duration::MAX)
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    Auto,
+    /// One readable line an event.
+    Text,
+    /// One JSON object an event.
+    Json,
+}

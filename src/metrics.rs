@@ -1,0 +1,289 @@
+//! The catalogue of metrics: every name, its help, its labels, and every series at zero from the start.
+//!
+//! The doc comment of a field is its HELP text. No label ever carries a url, host, session or token.
+
+use prometheus::{
+    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
+
+/// Latency buckets in seconds, from 50 µs: a memory hit takes about that.
+const LATENCY: [f64; 16] = [
+    0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0,
+];
+
+/// Age buckets in seconds, from a minute to a quarter.
+const AGE: [f64; 9] =
+    [60.0, 600.0, 3600.0, 21_600.0, 86_400.0, 259_200.0, 604_800.0, 2_592_000.0, 7_776_000.0];
+
+/// What a look-up can come to.
+pub const LOOKUP_RESULTS: [&str; 9] = [
+    "hit_memory",
+    "hit_sqlite",
+    "stale",
+    "miss_absent",
+    "miss_expired",
+    "miss_too_old",
+    "miss_field",
+    "miss_variant",
+    "error",
+];
+
+/// The ways to look up.
+pub const LOOKUP_OPS: [&str; 4] = ["get", "field", "batch_get", "lookup"];
+
+/// What a write of a result can come to.
+pub const WRITE_RESULTS: [&str; 8] =
+    ["created", "replaced", "refreshed", "superseded", "deleted", "absent", "conflict", "error"];
+
+/// The ways to write a result.
+pub const WRITE_OPS: [&str; 6] = ["put", "patch", "delete", "batch_put", "import", "purge"];
+
+/// What can be done with a session.
+pub const SESSION_OPS: [&str; 11] =
+    ["create", "get", "put", "patch", "delete", "status", "event", "events", "touch", "list", "batch_get"];
+
+/// What an operation on a session can come to.
+pub const SESSION_RESULTS: [&str; 6] = ["ok", "absent", "expired", "conflict", "rejected", "error"];
+
+/// The operations of a backend that are timed.
+pub const BACKEND_OPERATIONS: [&str; 11] = [
+    "get",
+    "get_metas",
+    "put",
+    "delete",
+    "list",
+    "status",
+    "session_get",
+    "session_get_many",
+    "session_put",
+    "session_delete",
+    "session_list",
+];
+
+macro_rules! catalogue {
+    ($($(#[doc = $help:literal])+ $field:ident: $kind:ident($name:literal $(, [$($label:literal),*])? $(; $buckets:expr)?);)*) => {
+        /// All metrics of one process, in a registry of their own.
+        #[derive(Clone, Debug)]
+        pub struct Metrics {
+            registry: Registry,
+            $($(#[doc = $help])+ pub $field: $kind,)*
+        }
+
+        impl Metrics {
+            fn register() -> prometheus::Result<Self> {
+                let registry = Registry::new();
+                $(
+                    let help = concat!($($help,)+).trim();
+                    let $field = catalogue!(@make $kind, concat!("crawlcache_", $name), help $(, [$($label),*])? $(; $buckets)?)?;
+                    registry.register(Box::new($field.clone()))?;
+                )*
+                Ok(Self { registry, $($field,)* })
+            }
+        }
+    };
+    (@make IntGauge, $name:expr, $help:expr) => { IntGauge::new($name, $help) };
+    (@make IntCounterVec, $name:expr, $help:expr, [$($label:literal),*]) => {
+        IntCounterVec::new(Opts::new($name, $help), &[$($label),*])
+    };
+    (@make IntGaugeVec, $name:expr, $help:expr, [$($label:literal),*]) => {
+        IntGaugeVec::new(Opts::new($name, $help), &[$($label),*])
+    };
+    (@make HistogramVec, $name:expr, $help:expr, [$($label:literal),*]; $buckets:expr) => {
+        HistogramVec::new(HistogramOpts::new($name, $help).buckets($buckets.to_vec()), &[$($label),*])
+    };
+}
+
+catalogue! {
+    /// Always 1; the label says which version runs.
+    build_info: IntGaugeVec("build_info", ["version"]);
+    /// Time from a request's head to its answer's head, by method, route pattern and status code.
+    http_request_duration: HistogramVec("http_request_duration_seconds", ["method", "route", "status"]; LATENCY);
+    /// Requests being served.
+    http_requests_in_flight: IntGauge("http_requests_in_flight");
+    /// Open connections.
+    http_connections: IntGauge("http_connections");
+    /// Requests and connections turned away because a limit was reached.
+    http_shed: IntCounterVec("http_shed_total", ["reason"]);
+    /// Requests refused for want of a valid token or scope.
+    auth_failures: IntCounterVec("auth_failures_total", ["reason"]);
+    /// Look-ups of results by what they came to; the hit rate is hit_* and stale over all.
+    lookups: IntCounterVec("lookups_total", ["op", "result"]);
+    /// Age of the results that were served.
+    served_age: HistogramVec("served_age_seconds", ["op"]; AGE);
+    /// Writes of results by what they came to.
+    writes: IntCounterVec("writes_total", ["op", "result"]);
+    /// Operations on sessions by what they came to.
+    session_operations: IntCounterVec("session_operations_total", ["op", "result"]);
+    /// Time that a backend took for an operation.
+    backend_operation_duration: HistogramVec("backend_operation_duration_seconds", ["backend", "operation", "outcome"]; LATENCY);
+    /// Failed operations of a backend by condition.
+    backend_errors: IntCounterVec("backend_errors_total", ["backend", "reason"]);
+    /// Whether a backend serves reads and writes (1), or not everything (0).
+    backend_up: IntGaugeVec("backend_up", ["backend"]);
+    /// Results held, expired ones that are not yet swept included.
+    store_entries: IntGaugeVec("store_entries", ["backend"]);
+    /// Sessions held, expired ones that are not yet swept included.
+    store_sessions: IntGaugeVec("store_sessions", ["backend"]);
+    /// Bytes of the results held: as stored, and decoded.
+    store_bytes: IntGaugeVec("store_bytes", ["backend", "state"]);
+    /// Bytes that a backend takes on its medium.
+    store_size_bytes: IntGaugeVec("store_size_bytes", ["backend"]);
+    /// The bound on what a backend takes on its medium; 0 where there is none.
+    store_limit_bytes: IntGaugeVec("store_limit_bytes", ["backend"]);
+    /// Results removed by the service itself: expired, or cold when the store was full.
+    removed_entries: IntCounterVec("removed_entries_total", ["reason"]);
+    /// Sessions removed because they had expired.
+    removed_sessions: IntCounterVec("removed_sessions_total", ["reason"]);
+    /// Bytes held in memory: by the tier of results, and by ready-made answers.
+    memory_bytes: IntGaugeVec("memory_bytes", ["kind"]);
+    /// Entries held in memory.
+    memory_entries: IntGaugeVec("memory_entries", ["kind"]);
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// Registers everything, with every series whose labels are known at zero.
+    pub fn new() -> Self {
+        let metrics = Self::register().expect("names and labels are valid and distinct, which a test sees");
+        #[cfg(target_os = "linux")]
+        metrics
+            .registry
+            .register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))
+            .expect("process metrics are registered once");
+        metrics.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        metrics.start_at_zero();
+        metrics
+    }
+
+    fn start_at_zero(&self) {
+        for reason in ["concurrency", "connections", "body_memory"] {
+            self.http_shed.with_label_values(&[reason]);
+        }
+        for reason in ["missing", "invalid", "scope", "origin"] {
+            self.auth_failures.with_label_values(&[reason]);
+        }
+        for op in LOOKUP_OPS {
+            self.served_age.with_label_values(&[op]);
+            LOOKUP_RESULTS.iter().for_each(|result| drop(self.lookups.with_label_values(&[op, result])));
+        }
+        for op in WRITE_OPS {
+            WRITE_RESULTS.iter().for_each(|result| drop(self.writes.with_label_values(&[op, result])));
+        }
+        for op in SESSION_OPS {
+            SESSION_RESULTS
+                .iter()
+                .for_each(|result| drop(self.session_operations.with_label_values(&[op, result])));
+        }
+        for reason in ["expired", "size"] {
+            self.removed_entries.with_label_values(&[reason]);
+        }
+        self.removed_sessions.with_label_values(&["expired"]);
+        for kind in ["results", "answers"] {
+            self.memory_bytes.with_label_values(&[kind]);
+            self.memory_entries.with_label_values(&[kind]);
+        }
+    }
+
+    /// Series of one backend, at zero; `reasons` are the conditions that its errors can name.
+    pub fn add_backend(&self, backend: &str, reasons: &[&str]) {
+        for operation in BACKEND_OPERATIONS {
+            for outcome in ["ok", "error"] {
+                self.backend_operation_duration.with_label_values(&[backend, operation, outcome]);
+            }
+        }
+        for reason in reasons {
+            self.backend_errors.with_label_values(&[backend, reason]);
+        }
+        for gauge in [
+            &self.backend_up,
+            &self.store_entries,
+            &self.store_sessions,
+            &self.store_size_bytes,
+            &self.store_limit_bytes,
+        ] {
+            gauge.with_label_values(&[backend]);
+        }
+        for state in ["stored", "decoded"] {
+            self.store_bytes.with_label_values(&[backend, state]);
+        }
+    }
+
+    /// The counter of results that the service removed for `reason`: `expired` or `size`.
+    pub fn removed(&self, reason: &str) -> IntCounter {
+        self.removed_entries.with_label_values(&[reason])
+    }
+
+    /// Everything in Prometheus' text format, version 0.0.4.
+    ///
+    /// # Errors
+    /// What the encoder says; the values themselves cannot fail.
+    pub fn render(&self) -> prometheus::Result<String> {
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+
+    /// Every family that has a series, in order of name.
+    pub fn families(&self) -> Vec<Family> {
+        self.registry.gather().iter().map(Family::of).collect()
+    }
+}
+
+/// What the exposition says about one metric.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Family {
+    /// Its full name.
+    pub name: String,
+    /// `counter`, `gauge` or `histogram`.
+    pub kind: String,
+    /// Its help.
+    pub help: String,
+    /// The names of its labels.
+    pub labels: Vec<String>,
+}
+
+impl Family {
+    fn of(family: &prometheus::proto::MetricFamily) -> Self {
+        let labels =
+            family.get_metric().first().map(prometheus::proto::Metric::get_label).unwrap_or_default();
+        Self {
+            name: family.name().to_owned(),
+            kind: format!("{:?}", family.get_field_type()).to_lowercase(),
+            help: family.help().to_owned(),
+            labels: labels.iter().map(|label| label.name().to_owned()).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_family_is_there_at_zero() {
+        let metrics = Metrics::new();
+        metrics.add_backend("sqlite", &["full"]);
+        let text = metrics.render().expect("renders");
+        for line in [
+            r#"crawlcache_lookups_total{op="get",result="hit_memory"} 0"#,
+            r#"crawlcache_writes_total{op="put",result="created"} 0"#,
+            r#"crawlcache_backend_errors_total{backend="sqlite",reason="full"} 0"#,
+            r#"crawlcache_backend_operation_duration_seconds_count{backend="sqlite",operation="get",outcome="ok"} 0"#,
+            "crawlcache_http_requests_in_flight 0",
+        ] {
+            assert!(text.contains(line), "{line} is missing from\n{text}");
+        }
+    }
+
+    #[test]
+    fn names_follow_the_rules() {
+        for Family { name, kind, help, .. } in Metrics::new().families() {
+            assert!(help.ends_with('.') || name.starts_with("process_"), "{name}: {help}");
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{name} is a {kind}");
+        }
+    }
+}

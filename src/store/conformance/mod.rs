@@ -1,0 +1,223 @@
+//! The contracts as tests: one small function a clause, run against every store and every composition.
+//!
+//! A store joins with one line below: a module name and an expression whose future is an [`Opened`] store. A new
+//! clause is a function in one of the modules and its name in the list of the macro beside it.
+
+mod fixtures;
+mod model;
+mod results;
+mod results_conditions;
+mod results_lists;
+mod sessions;
+mod sessions_lists;
+
+use std::any::Any;
+use std::sync::Arc;
+
+pub(crate) use fixtures::{at, key, options, put, session, text_of};
+
+use super::memory::MemoryStore;
+use super::metered::Metered;
+use super::sqlite::SqliteStore;
+use super::tiered::Tiered;
+use super::{ResultStore, SessionStore};
+use crate::clock::Clock;
+use crate::domain::Timestamp;
+use crate::metrics::Metrics;
+
+/// Bytes of memory in front of a store: enough for all that a clause writes.
+const TIER_BYTES: u64 = 64 << 20;
+
+/// A store under test, and whatever must live as long as it does.
+struct Opened<S: ?Sized> {
+    store: Arc<S>,
+    /// Dropped after the store.
+    _held: Box<dyn Any + Send>,
+}
+
+impl<S: ?Sized> Opened<S> {
+    fn new(store: Arc<S>, held: impl Any + Send) -> Self {
+        Self { store, _held: Box::new(held) }
+    }
+}
+
+fn sqlite() -> (SqliteStore, tempfile::TempDir) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let clock = Clock::manual(Timestamp::from_secs(1000));
+    let store = SqliteStore::open(&options(directory.path()), &clock, &Metrics::new()).expect("opens");
+    (store, directory)
+}
+
+async fn memory_results() -> Opened<dyn ResultStore> {
+    Opened::new(Arc::new(MemoryStore::new()), ())
+}
+
+async fn sqlite_results() -> Opened<dyn ResultStore> {
+    let (store, directory) = sqlite();
+    Opened::new(Arc::new(store), directory)
+}
+
+async fn metered_results() -> Opened<dyn ResultStore> {
+    let (store, directory) = sqlite();
+    Opened::new(Arc::new(Metered::results(Arc::new(store), &Metrics::new(), "sqlite")), directory)
+}
+
+async fn tiered_memory_results() -> Opened<dyn ResultStore> {
+    Opened::new(Arc::new(Tiered::new(Arc::new(MemoryStore::new()), TIER_BYTES)), ())
+}
+
+async fn tiered_metered_results() -> Opened<dyn ResultStore> {
+    let (store, directory) = sqlite();
+    let metered = Metered::results(Arc::new(store), &Metrics::new(), "sqlite");
+    Opened::new(Arc::new(Tiered::new(Arc::new(metered), TIER_BYTES)), directory)
+}
+
+async fn memory_sessions() -> Opened<dyn SessionStore> {
+    Opened::new(Arc::new(MemoryStore::new()), ())
+}
+
+async fn sqlite_sessions() -> Opened<dyn SessionStore> {
+    let (store, directory) = sqlite();
+    Opened::new(Arc::new(store), directory)
+}
+
+async fn metered_sessions() -> Opened<dyn SessionStore> {
+    let (store, directory) = sqlite();
+    Opened::new(Arc::new(Metered::sessions(Arc::new(store), &Metrics::new(), "sqlite")), directory)
+}
+
+/// Turns clauses into tests of the store that an expression opens: `contract! { clauses in module, of open() }`.
+macro_rules! contract {
+    ($open:expr; $($clauses:ident :: { $($clause:ident),* $(,)? })*) => {
+        $($(
+            #[tokio::test]
+            async fn $clause() {
+                let opened = $open.await;
+                super::$clauses::$clause(&*opened.store).await;
+            }
+        )*)*
+    };
+}
+
+/// The tests of a store of results.
+macro_rules! result_store_contract {
+    ($module:ident, $open:expr) => {
+        mod $module {
+            contract! { $open;
+                results::{
+                    a_miss_is_none,
+                    what_was_put_comes_back,
+                    a_document_may_lack_every_optional_fact,
+                    a_replacement_keeps_the_earlier_creation,
+                    the_first_put_creates,
+                    other_content_replaces,
+                    the_same_content_refreshes,
+                    a_refresh_keeps_the_layout_of_the_stored_body,
+                    an_older_version_changes_nothing,
+                    a_replay_changes_nothing,
+                    a_refresh_without_body_changes_times_and_validators,
+                    a_refresh_without_body_needs_that_body,
+                    a_refresh_without_body_may_be_old,
+                    what_was_deleted_can_be_put_again,
+                    variants_are_entries_of_their_own,
+                    namespaces_are_apart,
+                    metas_come_in_the_order_of_the_keys,
+                    metas_of_many_keys,
+                    long_and_foreign_urls,
+                    five_megabytes,
+                    concurrent_puts_settle_on_the_newest,
+                    a_consistent_read_sees_every_write,
+                    the_status_counts,
+                }
+                results_conditions::{
+                    a_put_under_any_condition_happens,
+                    a_put_if_absent,
+                    a_put_if_present,
+                    a_put_if_the_content_matches,
+                    a_failed_put_changes_nothing,
+                    a_delete_removes,
+                    a_delete_of_nothing_says_so,
+                    a_delete_spares_what_is_newer,
+                    a_delete_observes_its_condition,
+                }
+                results_lists::{
+                    an_empty_store_has_one_empty_page,
+                    newest_and_oldest_first,
+                    a_confirmed_entry_moves_to_the_front,
+                    by_host,
+                    by_prefix,
+                    by_url,
+                    by_time,
+                    by_status_code,
+                    only_what_lives,
+                    filters_combine,
+                    lists_show_one_namespace,
+                    pages_of_any_size_show_each_entry_once,
+                    pages_of_one_url_show_each_variant_once,
+                    equal_times_lose_nothing,
+                    a_thousand_entries_in_one_page,
+                    a_listing_has_whole_metadata,
+                    exports_survive_writes,
+                    foreign_cursors_are_refused,
+                    any_cursor_of_the_right_length_is_survived,
+                }
+            }
+        }
+    };
+}
+
+/// The tests of a store of sessions.
+macro_rules! session_store_contract {
+    ($module:ident, $open:expr) => {
+        mod $module {
+            contract! { $open;
+                sessions::{
+                    a_miss_is_none,
+                    what_was_put_comes_back,
+                    a_put_says_what_it_did,
+                    a_put_of_a_version,
+                    a_put_if_absent,
+                    a_failed_put_changes_nothing,
+                    a_delete_says_what_it_did,
+                    many_come_in_the_order_of_the_ids,
+                    namespaces_are_apart,
+                    concurrent_increments_lose_nothing,
+                    large_sessions,
+                    the_status_counts,
+                }
+                sessions_lists::{
+                    by_project_in_both_directions,
+                    by_project_and_creation,
+                    by_project_and_status,
+                    by_status_the_soonest_to_expire_first,
+                    by_status_and_expiry,
+                    only_what_lives,
+                    lists_show_one_namespace,
+                    pages_of_any_size_show_each_session_once,
+                    equal_times_lose_nothing,
+                    a_changed_session_moves_between_lists,
+                    foreign_cursors_are_refused,
+                }
+            }
+        }
+    };
+}
+
+result_store_contract!(results_in_memory, super::memory_results());
+result_store_contract!(results_in_sqlite, super::sqlite_results());
+result_store_contract!(results_metered, super::metered_results());
+result_store_contract!(results_tiered_over_memory, super::tiered_memory_results());
+result_store_contract!(results_tiered_over_metered, super::tiered_metered_results());
+
+session_store_contract!(sessions_in_memory, super::memory_sessions());
+session_store_contract!(sessions_in_sqlite, super::sqlite_sessions());
+session_store_contract!(sessions_metered, super::metered_sessions());
+
+#[tokio::test]
+async fn compositions_print_themselves() {
+    assert_eq!(memory_results().await.store.to_string(), "memory");
+    assert_eq!(tiered_memory_results().await.store.to_string(), "Tiered(memory 64 MiB, memory)");
+    let composed = tiered_metered_results().await.store.to_string();
+    assert!(composed.starts_with("Tiered(memory 64 MiB, Metered(sqlite /"), "{composed}");
+    assert!(composed.ends_with("crawlcache.db))"), "{composed}");
+}

@@ -1,0 +1,243 @@
+//! A leaf that keeps everything in maps: the reference that tests hold other stores against.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+
+use super::{
+    Condition, Cursor, DeleteOutcome, Error, GetOptions, Health, Heat, Hit, ListOrder, ListQuery, Page, Put,
+    PutOutcome, PutSession, Result, ResultStore, SessionCondition, SessionCursor, SessionDeleteOutcome,
+    SessionPage, SessionPutOutcome, SessionQuery, SessionStore, Source, Stamp, Status,
+};
+use crate::domain::session::{SessionId, SessionRecord};
+use crate::domain::{Entry, Key, KeyId, Meta, Namespace, Timestamp, Version};
+
+/// A store without a medium. Clones share the content.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryStore(Arc<Mutex<Content>>);
+
+#[derive(Debug, Default)]
+struct Content {
+    results: HashMap<KeyId, (u64, Arc<Entry>)>,
+    /// Numbers entries as they come, as row numbers do.
+    next: u64,
+    sessions: HashMap<(Namespace, SessionId), SessionRecord>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn content(&self) -> std::sync::MutexGuard<'_, Content> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn current_status(&self) -> Status {
+        let content = self.content();
+        let sum = |size: fn(&Meta) -> u64| content.results.values().map(|(_, entry)| size(&entry.meta)).sum();
+        let stored_bytes = sum(|meta| meta.layout.stored_size());
+        Status {
+            backend: "memory",
+            health: Health::Healthy,
+            entries: content.results.len() as u64,
+            stored_bytes,
+            raw_bytes: sum(|meta| meta.layout.raw_size()),
+            sessions: content.sessions.len() as u64,
+            size_bytes: stored_bytes,
+            limit_bytes: None,
+        }
+    }
+}
+
+impl fmt::Display for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("memory")
+    }
+}
+
+#[async_trait]
+impl ResultStore for MemoryStore {
+    async fn get(&self, key: &Key, _options: GetOptions) -> Result<Option<Hit>> {
+        let found = self.content().results.get(&key.id()).map(|(_, entry)| Arc::clone(entry));
+        Ok(found.map(|entry| Hit { entry, source: Source::Memory, heat: Heat::default() }))
+    }
+
+    async fn get_metas(&self, keys: &[Key]) -> Result<Vec<Option<Meta>>> {
+        let content = self.content();
+        Ok(keys
+            .iter()
+            .map(|key| content.results.get(&key.id()).map(|(_, entry)| entry.meta.clone()))
+            .collect())
+    }
+
+    async fn put(&self, put: Put) -> Result<PutOutcome> {
+        let mut content = self.content();
+        let id = put.meta.key.id();
+        let stored = content.results.get(&id).cloned();
+        if !put.condition.holds(stored.as_ref().map(|(_, entry)| Stamp::of(&entry.meta))) {
+            return Ok(PutOutcome::ConditionFailed);
+        }
+        let (number, outcome, mut entry) = match (stored, put.frame) {
+            (Some((_, stored)), _) if stored.meta.version >= put.meta.version => {
+                return Ok(PutOutcome::Superseded);
+            }
+            (Some((number, stored)), _) if stored.meta.etag == put.meta.etag => {
+                // The body stays, and so does its layout: the same content may have been compressed otherwise.
+                let meta = Meta { layout: stored.meta.layout.clone(), ..put.meta };
+                (number, PutOutcome::Refreshed, Entry { meta, frame: stored.frame.clone() })
+            }
+            (_, None) => return Ok(PutOutcome::ConditionFailed),
+            (Some((number, _)), Some(frame)) => {
+                (number, PutOutcome::Replaced, Entry { meta: put.meta, frame })
+            }
+            (None, Some(frame)) => {
+                content.next += 1;
+                (content.next, PutOutcome::Created, Entry { meta: put.meta, frame })
+            }
+        };
+        if let Some((_, stored)) = content.results.get(&id) {
+            entry.meta.created_at = entry.meta.created_at.min(stored.meta.created_at);
+        }
+        content.results.insert(id, (number, Arc::new(entry)));
+        Ok(outcome)
+    }
+
+    async fn delete(&self, key: &Key, version: Version, condition: Condition) -> Result<DeleteOutcome> {
+        let mut content = self.content();
+        let stored = content.results.get(&key.id()).map(|(_, entry)| Arc::clone(entry));
+        if !condition.holds(stored.as_ref().map(|entry| Stamp::of(&entry.meta))) {
+            return Ok(DeleteOutcome::ConditionFailed);
+        }
+        if stored.is_none_or(|stored| stored.meta.version >= version) {
+            return Ok(DeleteOutcome::Absent);
+        }
+        content.results.remove(&key.id());
+        Ok(DeleteOutcome::Deleted)
+    }
+
+    async fn list(&self, query: &ListQuery) -> Result<Page> {
+        let content = self.content();
+        let position = |number: u64, meta: &Meta| (meta.updated_at, number);
+        let mut found: Vec<((Timestamp, u64), Meta)> = content
+            .results
+            .values()
+            .filter(|(_, entry)| *entry.meta.key.namespace() == query.namespace && query.admits(&entry.meta))
+            .map(|(number, entry)| (position(*number, &entry.meta), entry.meta.clone()))
+            .collect();
+        found.sort_by_key(|(position, _)| *position);
+        if query.order == ListOrder::Newest {
+            found.reverse();
+        }
+        if let Some(cursor) = &query.after {
+            let (time, number) = read_cursor(&cursor.0).ok_or(Error::Cursor)?;
+            let after = (Timestamp::from_millis(time), number);
+            found.retain(|(position, _)| match query.order {
+                ListOrder::Newest => *position < after,
+                ListOrder::Oldest => *position > after,
+            });
+        }
+        let more = found.len() > query.limit;
+        found.truncate(query.limit);
+        let next = found
+            .last()
+            .filter(|_| more)
+            .map(|((time, number), _)| Cursor(cursor(time.as_millis(), *number)));
+        Ok(Page { items: found.into_iter().map(|(_, meta)| meta).collect(), next })
+    }
+
+    async fn status(&self) -> Result<Status> {
+        Ok(self.current_status())
+    }
+}
+
+#[async_trait]
+impl SessionStore for MemoryStore {
+    async fn get(&self, namespace: &Namespace, id: &SessionId) -> Result<Option<SessionRecord>> {
+        Ok(self.content().sessions.get(&(namespace.clone(), id.clone())).cloned())
+    }
+
+    async fn get_many(&self, namespace: &Namespace, ids: &[SessionId]) -> Result<Vec<Option<SessionRecord>>> {
+        let content = self.content();
+        Ok(ids.iter().map(|id| content.sessions.get(&(namespace.clone(), id.clone())).cloned()).collect())
+    }
+
+    async fn put(&self, put: PutSession) -> Result<SessionPutOutcome> {
+        let mut content = self.content();
+        let key = (put.namespace, put.record.session.id.clone());
+        let stored =
+            content.sessions.get(&key).map(|record| (record.session.version, record.session.expires_at));
+        if !put.condition.holds(stored) {
+            return Ok(SessionPutOutcome::ConditionFailed);
+        }
+        content.sessions.insert(key, put.record);
+        Ok(if stored.is_some() { SessionPutOutcome::Replaced } else { SessionPutOutcome::Created })
+    }
+
+    async fn delete(
+        &self,
+        namespace: &Namespace,
+        id: &SessionId,
+        condition: SessionCondition,
+    ) -> Result<SessionDeleteOutcome> {
+        let mut content = self.content();
+        let key = (namespace.clone(), id.clone());
+        let stored =
+            content.sessions.get(&key).map(|record| (record.session.version, record.session.expires_at));
+        Ok(match stored {
+            None => SessionDeleteOutcome::Absent,
+            Some(_) if !condition.holds(stored) => SessionDeleteOutcome::ConditionFailed,
+            Some(_) => {
+                content.sessions.remove(&key);
+                SessionDeleteOutcome::Deleted
+            }
+        })
+    }
+
+    async fn list(&self, query: &SessionQuery) -> Result<SessionPage> {
+        let content = self.content();
+        let mut found: Vec<((Timestamp, SessionId), SessionRecord)> = content
+            .sessions
+            .iter()
+            .filter(|((namespace, _), record)| *namespace == query.namespace && query.admits(&record.session))
+            .map(|((_, id), record)| ((query.position(&record.session), id.clone()), record.clone()))
+            .collect();
+        found.sort_by(|(a, _), (b, _)| a.cmp(b));
+        if query.descends() {
+            found.reverse();
+        }
+        if let Some(cursor) = &query.after {
+            let (time, id) = cursor.0.split_at_checked(8).ok_or(Error::Cursor)?;
+            let time =
+                Timestamp::from_millis(u64::from_be_bytes(time.try_into().map_err(|_| Error::Cursor)?));
+            let id = std::str::from_utf8(id).map_err(|_| Error::Cursor)?;
+            let after = (time, SessionId::new(id).map_err(|_| Error::Cursor)?);
+            found
+                .retain(|(position, _)| if query.descends() { *position < after } else { *position > after });
+        }
+        let more = found.len() > query.limit;
+        found.truncate(query.limit);
+        let next = found.last().filter(|_| more).map(|((time, id), _)| {
+            let mut cursor = time.as_millis().to_be_bytes().to_vec();
+            cursor.extend_from_slice(id.as_str().as_bytes());
+            SessionCursor(cursor)
+        });
+        Ok(SessionPage { items: found.into_iter().map(|(_, record)| record).collect(), next })
+    }
+
+    async fn status(&self) -> Result<Status> {
+        Ok(self.current_status())
+    }
+}
+
+fn cursor(time: u64, number: u64) -> Vec<u8> {
+    [time.to_be_bytes(), number.to_be_bytes()].concat()
+}
+
+fn read_cursor(bytes: &[u8]) -> Option<(u64, u64)> {
+    let (time, number) = bytes.split_at_checked(8)?;
+    Some((u64::from_be_bytes(time.try_into().ok()?), u64::from_be_bytes(number.try_into().ok()?)))
+}

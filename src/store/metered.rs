@@ -1,0 +1,168 @@
+//! Counts and times what a store does.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use prometheus::{Histogram, IntCounterVec};
+
+use super::{
+    Condition, DeleteOutcome, Error, GetOptions, Hit, ListQuery, Page, Put, PutOutcome, PutSession, Result,
+    ResultStore, SessionCondition, SessionDeleteOutcome, SessionPage, SessionPutOutcome, SessionQuery,
+    SessionStore, Status,
+};
+use crate::domain::session::{SessionId, SessionRecord};
+use crate::domain::{Key, Meta, Namespace, Version};
+use crate::metrics::Metrics;
+
+/// A store whose operations are counted and timed under a backend's name.
+#[derive(Clone)]
+pub struct Metered<S: ?Sized> {
+    meter: Arc<Meter>,
+    inner: Arc<S>,
+}
+
+struct Meter {
+    backend: &'static str,
+    get: Timing,
+    get_metas: Timing,
+    put: Timing,
+    delete: Timing,
+    list: Timing,
+    status: Timing,
+    errors: IntCounterVec,
+}
+
+/// The two histograms of one operation.
+struct Timing {
+    ok: Histogram,
+    error: Histogram,
+}
+
+impl Meter {
+    fn new(metrics: &Metrics, backend: &'static str, prefix: &str, many: &str) -> Self {
+        metrics.add_backend(backend, &Error::REASONS);
+        let timing = |operation: &str| {
+            let name = format!("{prefix}{operation}");
+            let histogram =
+                |outcome| metrics.backend_operation_duration.with_label_values(&[backend, &name, outcome]);
+            Timing { ok: histogram("ok"), error: histogram("error") }
+        };
+        let status = metrics.backend_operation_duration.with_label_values(&[backend, "status", "ok"]);
+        let status_error =
+            metrics.backend_operation_duration.with_label_values(&[backend, "status", "error"]);
+        Self {
+            backend,
+            get: timing("get"),
+            get_metas: timing(many),
+            put: timing("put"),
+            delete: timing("delete"),
+            list: timing("list"),
+            status: Timing { ok: status, error: status_error },
+            errors: metrics.backend_errors.clone(),
+        }
+    }
+
+    async fn time<T>(&self, timing: &Timing, operation: impl Future<Output = Result<T>>) -> Result<T> {
+        let begun = Instant::now();
+        let result = operation.await;
+        let seconds = begun.elapsed().as_secs_f64();
+        match &result {
+            Ok(_) => timing.ok.observe(seconds),
+            Err(error) => {
+                timing.error.observe(seconds);
+                self.errors.with_label_values(&[self.backend, error.reason()]).inc();
+            }
+        }
+        result
+    }
+}
+
+impl Metered<dyn ResultStore> {
+    /// Meters a store of results.
+    pub fn results(inner: Arc<dyn ResultStore>, metrics: &Metrics, backend: &'static str) -> Self {
+        Self { meter: Arc::new(Meter::new(metrics, backend, "", "get_metas")), inner }
+    }
+}
+
+impl Metered<dyn SessionStore> {
+    /// Meters a store of sessions.
+    pub fn sessions(inner: Arc<dyn SessionStore>, metrics: &Metrics, backend: &'static str) -> Self {
+        Self { meter: Arc::new(Meter::new(metrics, backend, "session_", "get_many")), inner }
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl ResultStore for Metered<dyn ResultStore> {
+    async fn get(&self, key: &Key, options: GetOptions) -> Result<Option<Hit>> {
+        self.meter.time(&self.meter.get, self.inner.get(key, options)).await
+    }
+
+    async fn get_metas(&self, keys: &[Key]) -> Result<Vec<Option<Meta>>> {
+        self.meter.time(&self.meter.get_metas, self.inner.get_metas(keys)).await
+    }
+
+    async fn put(&self, put: Put) -> Result<PutOutcome> {
+        self.meter.time(&self.meter.put, self.inner.put(put)).await
+    }
+
+    async fn delete(&self, key: &Key, version: Version, condition: Condition) -> Result<DeleteOutcome> {
+        self.meter.time(&self.meter.delete, self.inner.delete(key, version, condition)).await
+    }
+
+    async fn list(&self, query: &ListQuery) -> Result<Page> {
+        self.meter.time(&self.meter.list, self.inner.list(query)).await
+    }
+
+    async fn status(&self) -> Result<Status> {
+        self.meter.time(&self.meter.status, self.inner.status()).await
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl SessionStore for Metered<dyn SessionStore> {
+    async fn get(&self, namespace: &Namespace, id: &SessionId) -> Result<Option<SessionRecord>> {
+        self.meter.time(&self.meter.get, self.inner.get(namespace, id)).await
+    }
+
+    async fn get_many(&self, namespace: &Namespace, ids: &[SessionId]) -> Result<Vec<Option<SessionRecord>>> {
+        self.meter.time(&self.meter.get_metas, self.inner.get_many(namespace, ids)).await
+    }
+
+    async fn put(&self, put: PutSession) -> Result<SessionPutOutcome> {
+        self.meter.time(&self.meter.put, self.inner.put(put)).await
+    }
+
+    async fn delete(
+        &self,
+        namespace: &Namespace,
+        id: &SessionId,
+        condition: SessionCondition,
+    ) -> Result<SessionDeleteOutcome> {
+        self.meter.time(&self.meter.delete, self.inner.delete(namespace, id, condition)).await
+    }
+
+    async fn list(&self, query: &SessionQuery) -> Result<SessionPage> {
+        self.meter.time(&self.meter.list, self.inner.list(query)).await
+    }
+
+    async fn status(&self) -> Result<Status> {
+        self.meter.time(&self.meter.status, self.inner.status()).await
+    }
+}
+
+impl<S: ?Sized + fmt::Display> fmt::Display for Metered<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Metered({})", &*self.inner)
+    }
+}
+
+impl<S: ?Sized + fmt::Display> fmt::Debug for Metered<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

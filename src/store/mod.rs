@@ -1,0 +1,59 @@
+//! Where results and sessions are kept: two narrow contracts, the stores that fulfil them, and their composition.
+//!
+//! Leaves keep data ([`sqlite`], and [`memory`] for tests). Wrappers add one concern and need only the inner
+//! store: [`tiered`] puts memory in front, [`metered`] counts and times. A composed store prints itself.
+
+#[cfg(test)]
+pub(crate) mod conformance;
+mod error;
+mod heat;
+pub mod memory;
+pub mod metered;
+mod results;
+mod seal;
+mod sessions;
+pub mod sqlite;
+pub mod tiered;
+
+pub use error::{Error, Result};
+pub use heat::Heat;
+pub use results::{
+    Condition, Cursor, DeleteOutcome, GetOptions, Hit, ListFilter, ListOrder, ListQuery, Page, Put,
+    PutOutcome, ResultStore, Source, Stamp,
+};
+pub use sessions::{
+    PutSession, SessionCondition, SessionCursor, SessionDeleteOutcome, SessionFilter, SessionPage,
+    SessionPutOutcome, SessionQuery, SessionStore,
+};
+
+/// How a backend is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// Serves reads and writes.
+    Healthy,
+    /// Serves, but not everything: the reason.
+    Degraded(String),
+    /// Serves nothing, or will not write again before a restart: the reason.
+    Down(String),
+}
+
+/// What a backend says about itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The backend's name: `sqlite`, `memory`.
+    pub backend: &'static str,
+    /// How it is.
+    pub health: Health,
+    /// How many entries it holds, expired ones that are not yet swept included.
+    pub entries: u64,
+    /// Their stored size in bytes.
+    pub stored_bytes: u64,
+    /// Their decoded size in bytes.
+    pub raw_bytes: u64,
+    /// How many sessions it holds.
+    pub sessions: u64,
+    /// Bytes that the backend takes on its medium.
+    pub size_bytes: u64,
+    /// The bound on `size_bytes`; `None` where there is none.
+    pub limit_bytes: Option<u64>,
+}

@@ -1,0 +1,263 @@
+//! The contract for results: six methods that every store and wrapper fulfils.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::{Heat, Result, Status};
+use crate::domain::{Entry, Etag, Key, Meta, Namespace, Timestamp, Version};
+
+/// Keeps results.
+///
+/// Stores do not judge freshness: they return what they hold, expired or not, and the caller decides.
+/// Every write carries a version, and a store takes only one newer than what it holds, so replays and
+/// races settle the same way everywhere. An acknowledged write is durable and seen by every later read.
+///
+/// A store prints itself (`Display`), so that a composition can be shown.
+#[async_trait]
+pub trait ResultStore: fmt::Debug + fmt::Display + Send + Sync {
+    /// The entry of a key; `None` if the store holds none.
+    async fn get(&self, key: &Key, options: GetOptions) -> Result<Option<Hit>>;
+
+    /// The metadata of many keys, in their order.
+    async fn get_metas(&self, keys: &[Key]) -> Result<Vec<Option<Meta>>>;
+
+    /// Stores an entry, or refreshes what is known about one.
+    async fn put(&self, put: Put) -> Result<PutOutcome>;
+
+    /// Removes an entry that is older than `version` and meets the condition.
+    async fn delete(&self, key: &Key, version: Version, condition: Condition) -> Result<DeleteOutcome>;
+
+    /// One page of metadata. Pages may be short before the last one: only a missing cursor means the end.
+    async fn list(&self, query: &ListQuery) -> Result<Page>;
+
+    /// How the store is, checked now.
+    async fn status(&self) -> Result<Status>;
+}
+
+/// How to read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GetOptions {
+    /// Read past every copy: what the answer shows was there when the read began.
+    pub consistent: bool,
+    /// One of many that are read once: past every copy too, and nobody keeps it or takes it for hot.
+    pub scan: bool,
+}
+
+impl GetOptions {
+    /// Past every copy, for a caller who asked for that.
+    pub fn consistent(consistent: bool) -> Self {
+        Self { consistent, scan: false }
+    }
+
+    /// For a walk over many entries.
+    pub fn scan() -> Self {
+        Self { consistent: true, scan: true }
+    }
+}
+
+/// Where an answer came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// The memory tier.
+    Memory,
+    /// The embedded store.
+    Sqlite,
+}
+
+impl Source {
+    /// The word that `Cache-Status` and metrics use.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Sqlite => "sqlite",
+        }
+    }
+}
+
+/// An entry that was found.
+#[derive(Clone, Debug)]
+pub struct Hit {
+    /// The entry.
+    pub entry: Arc<Entry>,
+    /// Who had it.
+    pub source: Source,
+    /// Its bit in the store that evicts.
+    pub heat: Heat,
+}
+
+/// What must hold for a write to happen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Condition {
+    /// Nothing.
+    #[default]
+    Any,
+    /// No entry, or one that has expired by then (`If-None-Match: *`).
+    Absent(Timestamp),
+    /// Some entry (`If-Match: *`).
+    Present,
+    /// An entry with one of these contents (`If-Match: "…"`).
+    Matches(Vec<Etag>),
+    /// The very entry that was read: nothing was written since, not even its metadata.
+    Version(Version),
+}
+
+impl Condition {
+    /// Whether it holds for what is stored.
+    pub fn holds(&self, stored: Option<Stamp>) -> bool {
+        match (self, stored) {
+            (Self::Any | Self::Absent(_), None) | (Self::Any | Self::Present, Some(_)) => true,
+            (Self::Absent(now), Some(stored)) => stored.expires_at < *now,
+            (Self::Matches(etags), Some(stored)) => etags.contains(&stored.etag),
+            (Self::Version(version), Some(stored)) => stored.version == *version,
+            (Self::Present | Self::Matches(_) | Self::Version(_), None) => false,
+        }
+    }
+}
+
+/// What a condition looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// The content's hash.
+    pub etag: Etag,
+    /// The write that made the entry what it is.
+    pub version: Version,
+    /// When it stops being fresh.
+    pub expires_at: Timestamp,
+}
+
+impl Stamp {
+    /// That of an entry.
+    pub fn of(meta: &Meta) -> Self {
+        Self { etag: meta.etag, version: meta.version, expires_at: meta.expires_at }
+    }
+}
+
+/// A write.
+#[derive(Clone, Debug)]
+pub struct Put {
+    /// What will be known about the entry. When an entry is replaced, the earlier `created_at` of the two stays.
+    pub meta: Meta,
+    /// The body; `None` refreshes the metadata of an entry whose stored body has the same etag.
+    pub frame: Option<Bytes>,
+    /// What must hold.
+    pub condition: Condition,
+}
+
+/// What a put did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PutOutcome {
+    /// There was no entry.
+    Created,
+    /// An entry with other content was replaced.
+    Replaced,
+    /// The content was the same: only the metadata changed.
+    Refreshed,
+    /// The store holds a newer version: nothing changed, and nothing needs to.
+    Superseded,
+    /// The condition does not hold, or the body to keep is not there: nothing changed.
+    ConditionFailed,
+}
+
+/// What a delete did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeleteOutcome {
+    /// The entry is gone.
+    Deleted,
+    /// There was none.
+    Absent,
+    /// The condition does not hold: nothing changed.
+    ConditionFailed,
+}
+
+/// Which entries to list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListQuery {
+    /// Whose.
+    pub namespace: Namespace,
+    /// Which urls.
+    pub filter: ListFilter,
+    /// Only those stored or confirmed at or after this time.
+    pub since: Option<Timestamp>,
+    /// Only those stored or confirmed before this time.
+    pub until: Option<Timestamp>,
+    /// Only those whose document has this `status_code`.
+    pub status_code: Option<u16>,
+    /// Only those that have not expired by this time; `None` lists expired ones too.
+    pub live_at: Option<Timestamp>,
+    /// In which order.
+    pub order: ListOrder,
+    /// At most so many.
+    pub limit: usize,
+    /// Where the last page ended.
+    pub after: Option<Cursor>,
+}
+
+impl ListQuery {
+    /// Everything of a namespace, newest first, a page of `limit`.
+    pub fn all(namespace: &Namespace, limit: usize) -> Self {
+        Self {
+            namespace: namespace.clone(),
+            filter: ListFilter::All,
+            since: None,
+            until: None,
+            status_code: None,
+            live_at: None,
+            order: ListOrder::Newest,
+            limit,
+            after: None,
+        }
+    }
+
+    /// Whether an entry is one of those asked for; the namespace and the cursor aside.
+    pub fn admits(&self, meta: &Meta) -> bool {
+        let url = match &self.filter {
+            ListFilter::All => true,
+            ListFilter::Host(host) => meta.key.host() == *host,
+            ListFilter::Prefix(prefix) => meta.key.url().starts_with(prefix.as_str()),
+            ListFilter::Url(url) => meta.key.url() == url,
+        };
+        url && self.since.is_none_or(|since| meta.updated_at >= since)
+            && self.until.is_none_or(|until| meta.updated_at < until)
+            && self.status_code.is_none_or(|status| meta.status_code == Some(status))
+            && self.live_at.is_none_or(|now| meta.expires_at >= now)
+    }
+}
+
+/// Which urls a listing holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListFilter {
+    /// All.
+    All,
+    /// Those of this host, in lower case.
+    Host(String),
+    /// Those that begin so.
+    Prefix(String),
+    /// All variants of this one.
+    Url(String),
+}
+
+/// The order of a listing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ListOrder {
+    /// Last stored or confirmed first. An entry written meanwhile moves to the front and may be missed.
+    Newest,
+    /// Last stored or confirmed last. An entry written meanwhile moves to the end and is seen there, so what is
+    /// there from the first page to the last is seen at least once: the order for exports and purges.
+    Oldest,
+}
+
+/// Where a page ended, in the store's own terms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cursor(pub Vec<u8>);
+
+/// One page of a listing.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    /// The metadata.
+    pub items: Vec<Meta>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<Cursor>,
+}

@@ -1,0 +1,188 @@
+//! Eviction and sweeping: what goes, what stays, and whether the disk gets its space back.
+
+use super::*;
+use crate::domain::Timestamp;
+use crate::store::{Error, ListFilter, ListOrder, ListQuery};
+
+const MAX_BYTES: u64 = 2 << 20;
+
+#[tokio::test]
+async fn the_bound_holds_and_hot_entries_survive() {
+    let (directory, metrics) = (directory(), Metrics::new());
+    let bounded = Options { max_bytes: MAX_BYTES, ..options(directory.path()) };
+    let store = SqliteStore::open(&bounded, &Clock::manual(at(1000)), &metrics).expect("opens");
+    let own = connection(directory.path());
+    for name in ["a", "b", "c"] {
+        put_session(&store, name, 10).await;
+    }
+    for entry in 0..400 {
+        put_result(&store, noise(entry, 20_000)).await;
+        assert!(used(&own) <= MAX_BYTES, "{} bytes after {entry}", used(&own));
+        if entry % 5 == 4 {
+            for hot in 0..5 {
+                assert!(said(&store, &url(hot)).await.is_some(), "hot entry {hot} after {entry}");
+            }
+        }
+    }
+    let mut kept = Vec::new();
+    for entry in 5..400 {
+        if stored(&store, &url(entry)).await.expect("a get").is_some() {
+            kept.push(entry);
+        }
+    }
+    assert!((40..120).contains(&kept.len()), "{} cold entries are kept", kept.len());
+    assert!(!kept.contains(&5) && !kept.contains(&100), "the oldest of the cold are gone: {kept:?}");
+    for name in ["a", "b", "c"] {
+        assert!(session_exists(&store, name).await, "session {name}");
+    }
+    assert_eq!(metrics.removed("size").get(), 395 - kept.len() as u64, "evictions are counted");
+    let status = status(&store).await;
+    assert_eq!((status.entries, status.sessions), (5 + kept.len() as u64, 3));
+    assert_eq!(status.limit_bytes, Some(MAX_BYTES));
+    // Freed pages are used again: the file ends at most one put above the bound.
+    assert!(status.size_bytes <= MAX_BYTES + (64 << 10), "{} bytes", status.size_bytes);
+    recount(&own);
+}
+
+/// When every older row is hot, the hand clears their bits on its way to the new one.
+#[tokio::test]
+async fn a_put_is_not_evicted_by_itself() {
+    let directory = directory();
+    let bounded = Options { max_bytes: MAX_BYTES, ..options(directory.path()) };
+    let store = SqliteStore::open(&bounded, &Clock::manual(at(1000)), &Metrics::new()).expect("opens");
+    for entry in 0..150 {
+        for older in 0..entry {
+            stored(&store, &url(older)).await.expect("a get");
+        }
+        put_result(&store, noise(entry, 20_000)).await;
+        assert!(said(&store, &url(entry)).await.is_some(), "entry {entry} was acknowledged");
+        assert!(used(&connection(directory.path())) <= MAX_BYTES, "entry {entry}");
+    }
+    assert!(status(&store).await.entries < 100, "older ones made room");
+    recount(&connection(directory.path()));
+}
+
+#[tokio::test]
+async fn a_smaller_bound_takes_hold_after_reopening() {
+    let directory = directory();
+    let store = open(directory.path());
+    for entry in 0..150 {
+        put_result(&store, noise(entry, 20_000)).await;
+    }
+    assert!(used(&connection(directory.path())) > MAX_BYTES);
+    store.close().await;
+    drop(store);
+    let bounded = Options { max_bytes: MAX_BYTES / 2, ..options(directory.path()) };
+    let store = SqliteStore::open(&bounded, &Clock::manual(at(1000)), &Metrics::new()).expect("opens");
+    put_result(&store, noise(1000, 20_000)).await;
+    assert!(used(&connection(directory.path())) <= MAX_BYTES / 2);
+    recount(&connection(directory.path()));
+}
+
+#[tokio::test]
+async fn what_can_never_fit_is_refused() {
+    let directory = directory();
+    let bounded = Options { max_bytes: 1 << 20, ..options(directory.path()) };
+    let store = SqliteStore::open(&bounded, &Clock::manual(at(1000)), &Metrics::new()).expect("opens");
+    put_result(&store, noise(1, 1000)).await;
+    let refused = ResultStore::put(&store, noise(2, 1 << 20)).await.expect_err("larger than the bound");
+    assert!(
+        matches!(&refused, Error::Full { detail, .. } if detail.contains("sqlite.max_bytes")),
+        "{refused}"
+    );
+    assert!(said(&store, &url(1)).await.is_some(), "nothing was evicted for it");
+}
+
+#[tokio::test]
+async fn a_sweep_removes_what_has_expired_in_batches() {
+    let directory = directory();
+    let store = open(directory.path());
+    for entry in 0..260 {
+        let mut put = put(&url(entry), "text", 10);
+        put.meta.expires_at = Timestamp::from_millis(20_000 + u64::from(entry >= 250));
+        put_result(&store, put).await;
+    }
+    for name in 0..103 {
+        put_session(&store, &format!("s{name}"), if name < 101 { 10 } else { 11 }).await;
+    }
+    let before = (Timestamp::from_millis(20_001), at(1010));
+    let mut swept = Vec::new();
+    loop {
+        let batch = store.sweep_batch(before.0, before.1).await.expect("a sweep");
+        swept.push((batch.results, batch.sessions));
+        if !batch.is_full() {
+            break;
+        }
+    }
+    assert_eq!(swept, [(100, 100), (100, 1), (50, 0)]);
+    for entry in 0..260 {
+        assert_eq!(
+            said(&store, &url(entry)).await.is_some(),
+            entry >= 250,
+            "entry {entry}: its last instant counts"
+        );
+    }
+    for name in 0..103 {
+        assert_eq!(session_exists(&store, &format!("s{name}")).await, name >= 101, "session {name}");
+    }
+    assert_eq!(store.sweep_batch(before.0, before.1).await, Ok(Swept::default()), "nothing is left to do");
+    recount(&connection(directory.path()));
+}
+
+#[tokio::test]
+async fn sweeping_gives_space_back_to_the_disk() {
+    let directory = directory();
+    let store = open(directory.path());
+    for entry in 0..400 {
+        put_result(&store, noise(entry, 30_000)).await;
+    }
+    let own = connection(directory.path());
+    number(&own, "pragma wal_checkpoint(truncate)");
+    let length = || std::fs::metadata(store.path()).expect("a file").len();
+    let (pages, full) = (number(&own, "pragma page_count"), length());
+    let (mut given_back, mut batches) = (0, 0);
+    loop {
+        let swept = store.sweep_batch(Timestamp::MAX, at(0)).await.expect("a sweep");
+        assert!(swept.pages <= 256, "{swept:?}: a batch is short");
+        (given_back, batches) = (given_back + swept.pages, batches + 1);
+        if !swept.is_full() {
+            break;
+        }
+    }
+    assert!(batches < 20, "{batches} batches");
+    assert!(number(&own, "pragma freelist_count") <= 256, "the rest is kept for the next puts");
+    assert_eq!(number(&own, "pragma page_count"), pages - given_back);
+    assert_eq!(number(&own, "pragma wal_checkpoint(truncate)"), 0, "not busy");
+    assert_eq!(length(), full - given_back * u64::from(16_384_u32));
+    assert!(length() < full / 2, "{full} bytes became {}", length());
+    recount(&own);
+}
+
+/// A filter that hardly matches ends a page early, and the next page goes on from there.
+#[tokio::test]
+async fn a_page_looks_at_so_many_rows_and_no_more() {
+    let directory = directory();
+    let store = open(directory.path());
+    let mut rare = put(&url(0), "text", 5);
+    rare.meta.status_code = Some(404);
+    put_result(&store, rare).await;
+    put_result(&store, put(&url(1), "text", 10)).await;
+    let copied = connection(directory.path()).execute(
+        "with recursive n(i) as (select 2 union all select i + 1 from n where i < 12000)
+         insert into results select null, randomblob(16), namespace, 'https://example.com/' || i, variant, host, version,
+         etag, created_at, updated_at + i, expires_at, status_code, success, origin_etag, origin_modified,
+         head_fingerprint, raw_size, stored_size, layout, digest, body from n, results where status_code = 200",
+        [],
+    );
+    assert_eq!(copied, Ok(11_999));
+    let filter = ListFilter::Host("example.com".to_owned());
+    let mut query = ListQuery { filter, status_code: Some(404), ..ListQuery::all(&Namespace::default(), 10) };
+    let page = ResultStore::list(&store, &query).await.expect("a page");
+    assert!(page.items.is_empty() && page.next.is_some(), "the first page ends before the match");
+    query.after = page.next;
+    let page = ResultStore::list(&store, &query).await.expect("a page");
+    assert_eq!(page.items.len(), 1);
+    assert!(page.next.is_none());
+    query = ListQuery { order: ListOrder::Oldest, after: None, limit: 1, ..query };
+    assert_eq!(ResultStore::list(&store, &query).await.expect("a page").items.len(), 1);
+}

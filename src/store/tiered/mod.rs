@@ -1,0 +1,325 @@
+//! Memory in front of a store: bounded in bytes, one load a key at a time, never behind a write.
+//!
+//! What makes it correct is a number a stripe of keys, the *epoch*. A load notes the epoch before it reads
+//! the inner store, and keeps what it found only if the epoch is still the same; a write moves the epoch
+//! when it has been committed and replaces the copy in the same critical section. So a load that began
+//! before a write can neither leave the old entry behind nor be joined by a reader who came after.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+use tokio_util::task::TaskTracker;
+
+use super::{
+    Condition, DeleteOutcome, Error, GetOptions, Hit, ListQuery, Page, Put, PutOutcome, Result, ResultStore,
+    Source, Status,
+};
+use crate::domain::{Entry, Key, KeyId, Meta, Version};
+
+/// Stripes of keys: enough that writes seldom disturb loads of other keys.
+const STRIPES: usize = 1024;
+
+/// The typical weight of an entry, which sizes the cache's own tables.
+const TYPICAL_ENTRY_BYTES: u64 = 16 << 10;
+
+/// An entry larger than this share of the tier is not kept: it would push out hundreds of others.
+const LARGEST_SHARE: u64 = 8;
+
+/// A store with memory in front of it. Clones share both.
+#[derive(Clone)]
+pub struct Tiered(Arc<Inner>);
+
+struct Inner {
+    behind: Arc<dyn ResultStore>,
+    copies: Arc<Copies>,
+    /// Writes outlive the request that asked for them, or a client that hangs up would leave an old copy behind.
+    writes: TaskTracker,
+}
+
+/// What is in memory. It does not hold the store behind, so that the store may hold it.
+struct Copies {
+    memory: Cache<KeyId, Hit, ByWeight>,
+    max_bytes: u64,
+    stripes: Box<[Mutex<Stripe>]>,
+}
+
+type Load = Shared<BoxFuture<'static, Result<Option<Hit>>>>;
+
+#[derive(Default)]
+struct Stripe {
+    epoch: u64,
+    loads: HashMap<KeyId, (u64, Load)>,
+}
+
+#[derive(Clone, Debug)]
+struct ByWeight;
+
+impl Weighter<KeyId, Hit> for ByWeight {
+    fn weight(&self, _id: &KeyId, hit: &Hit) -> u64 {
+        hit.entry.weight()
+    }
+}
+
+impl Tiered {
+    /// Puts `max_bytes` of memory in front of `inner`.
+    pub fn new(inner: Arc<dyn ResultStore>, max_bytes: u64) -> Self {
+        let items = usize::try_from(max_bytes / TYPICAL_ENTRY_BYTES).unwrap_or(usize::MAX).clamp(64, 1 << 20);
+        Self(Arc::new(Inner {
+            behind: inner,
+            copies: Arc::new(Copies {
+                memory: Cache::with_weighter(items, max_bytes, ByWeight),
+                max_bytes,
+                stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
+            }),
+            writes: TaskTracker::new(),
+        }))
+    }
+
+    /// Bytes and entries in memory.
+    pub fn usage(&self) -> (u64, u64) {
+        (self.0.copies.memory.weight(), self.0.copies.memory.len() as u64)
+    }
+
+    /// Drops the copies of what the store behind has removed of itself. A load under way leaves none behind.
+    pub fn forget(&self, ids: &[KeyId]) {
+        self.0.copies.forget(ids);
+    }
+
+    /// [`Tiered::forget`] for the store behind to call. It holds the memory but not that store: the two would keep
+    /// each other alive.
+    pub fn forgetter(&self) -> impl Fn(&[KeyId]) + Send + Sync + use<> {
+        let copies = Arc::clone(&self.0.copies);
+        move |ids| copies.forget(ids)
+    }
+
+    /// Waits for the writes under way.
+    pub async fn close(&self) {
+        self.0.writes.close();
+        self.0.writes.wait().await;
+    }
+
+    async fn load(&self, key: &Key) -> Result<Option<Hit>> {
+        let id = key.id();
+        let load = {
+            let mut stripe = self.0.copies.stripe(id);
+            let epoch = stripe.epoch;
+            match stripe.loads.get(&id) {
+                // A load that began before a write must not answer a reader who came after it.
+                Some((begun, load)) if *begun == epoch => load.clone(),
+                _ => {
+                    let load = Arc::clone(&self.0).load_once(key.clone(), epoch).boxed().shared();
+                    stripe.loads.insert(id, (epoch, load.clone()));
+                    load
+                }
+            }
+        };
+        let waiting = LoadGuard { copies: &self.0.copies, id, load: Some(load.clone()) };
+        let found = load.await;
+        drop(waiting);
+        found
+    }
+
+    /// Runs a write to its end, whoever waits for it, and then settles the copy in memory.
+    async fn write<T: Send + 'static>(
+        &self,
+        id: KeyId,
+        write: impl Future<Output = Result<(T, Settle)>> + Send + 'static,
+    ) -> Result<T> {
+        let copies = Arc::clone(&self.0.copies);
+        let task = self.0.writes.spawn(async move {
+            // Whatever becomes of the write, even a panic: an uncertain one forgets the copy.
+            let mut settling = Settling { copies: &copies, id, settle: Settle::Forget };
+            let (outcome, settle) = write.await?;
+            settling.settle = settle;
+            Ok(outcome)
+        });
+        match task.await {
+            Ok(outcome) => outcome,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => {
+                Err(Error::Unavailable { backend: "memory", detail: "the service is stopping".to_owned() })
+            }
+        }
+    }
+}
+
+impl Inner {
+    async fn load_once(self: Arc<Self>, key: Key, epoch: u64) -> Result<Option<Hit>> {
+        let found = self.behind.get(&key, GetOptions::default()).await?;
+        self.copies.keep(key.id(), epoch, found.as_ref());
+        Ok(found)
+    }
+}
+
+impl Copies {
+    fn stripe(&self, id: KeyId) -> MutexGuard<'_, Stripe> {
+        let bytes = id.as_bytes();
+        let number = usize::from(u16::from_le_bytes([bytes[0], bytes[1]])) % STRIPES;
+        self.stripes[number].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a copy of what a load found, unless a write has come in between.
+    fn keep(&self, id: KeyId, epoch: u64, found: Option<&Hit>) {
+        let stripe = self.stripe(id);
+        if stripe.epoch != epoch {
+            return;
+        }
+        match found {
+            Some(hit) if self.fits(&hit.entry) => {
+                self.memory.insert(id, Hit { source: Source::Memory, ..hit.clone() });
+            }
+            _ => {
+                self.memory.remove(&id);
+            }
+        }
+    }
+
+    /// Drops copies, and keeps the loads under way from leaving theirs.
+    fn forget(&self, ids: &[KeyId]) {
+        for id in ids {
+            let mut stripe = self.stripe(*id);
+            stripe.epoch += 1;
+            self.memory.remove(id);
+        }
+    }
+
+    fn fits(&self, entry: &Entry) -> bool {
+        entry.weight() <= self.max_bytes / LARGEST_SHARE
+    }
+}
+
+/// What a write does to the copy in memory.
+enum Settle {
+    /// Nothing was changed.
+    Leave,
+    /// The copy is out of date, or may be.
+    Forget,
+}
+
+/// Settles the copy when a write is over, however it ends.
+struct Settling<'t> {
+    copies: &'t Copies,
+    id: KeyId,
+    settle: Settle,
+}
+
+impl Drop for Settling<'_> {
+    fn drop(&mut self) {
+        if matches!(self.settle, Settle::Forget) {
+            self.copies.forget(&[self.id]);
+        }
+    }
+}
+
+/// Takes a load out of its stripe when it is over, or when the last one who waits for it goes.
+struct LoadGuard<'t> {
+    copies: &'t Copies,
+    id: KeyId,
+    /// Until it is dropped.
+    load: Option<Load>,
+}
+
+impl Drop for LoadGuard<'_> {
+    fn drop(&mut self) {
+        let Some(load) = self.load.take() else { return };
+        let mut stripe = self.copies.stripe(self.id);
+        let listed = stripe.loads.get(&self.id).is_some_and(|(_, listed)| listed.ptr_eq(&load));
+        if listed && (load.peek().is_some() || load.strong_count() == Some(2)) {
+            // Others may still hold the load and share its result; nobody new may join it.
+            let removed = stripe.loads.remove(&self.id);
+            // What a load runs may do anything when it is dropped: not under the lock.
+            drop(stripe);
+            drop((removed, load));
+        } else {
+            // Under the lock: of two who leave at once, the second must find itself the last.
+            drop(load);
+        }
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl ResultStore for Tiered {
+    async fn get(&self, key: &Key, options: GetOptions) -> Result<Option<Hit>> {
+        if options.scan {
+            return self.0.behind.get(key, options).await;
+        }
+        if options.consistent {
+            let epoch = self.0.copies.stripe(key.id()).epoch;
+            let found = self.0.behind.get(key, options).await?;
+            self.0.copies.keep(key.id(), epoch, found.as_ref());
+            return Ok(found);
+        }
+        if let Some(hit) = self.0.copies.memory.get(&key.id()) {
+            hit.heat.mark();
+            return Ok(Some(hit));
+        }
+        self.load(key).await
+    }
+
+    async fn get_metas(&self, keys: &[Key]) -> Result<Vec<Option<Meta>>> {
+        // Thousands of keys at once are a frontier, not what is hot: the store answers them in the order of its pages.
+        self.0.behind.get_metas(keys).await
+    }
+
+    async fn put(&self, put: Put) -> Result<PutOutcome> {
+        let id = put.meta.key.id();
+        let inner = Arc::clone(&self.0);
+        self.write(id, async move {
+            let outcome = inner.behind.put(put).await?;
+            let settle = match outcome {
+                // ConditionFailed too: the store may have swept or evicted what memory still holds, and a
+                // caller who reads that again would fail for ever.
+                PutOutcome::Created
+                | PutOutcome::Replaced
+                | PutOutcome::Refreshed
+                | PutOutcome::ConditionFailed => Settle::Forget,
+                PutOutcome::Superseded => Settle::Leave,
+            };
+            Ok((outcome, settle))
+        })
+        .await
+    }
+
+    async fn delete(&self, key: &Key, version: Version, condition: Condition) -> Result<DeleteOutcome> {
+        let inner = Arc::clone(&self.0);
+        let key = key.clone();
+        self.write(key.id(), async move {
+            // Whatever the outcome: the store may have swept or evicted what memory still holds.
+            Ok((inner.behind.delete(&key, version, condition).await?, Settle::Forget))
+        })
+        .await
+    }
+
+    async fn list(&self, query: &ListQuery) -> Result<Page> {
+        self.0.behind.list(query).await
+    }
+
+    async fn status(&self) -> Result<Status> {
+        self.0.behind.status().await
+    }
+}
+
+impl fmt::Display for Tiered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tiered(memory {} MiB, {})", self.0.copies.max_bytes >> 20, self.0.behind)
+    }
+}
+
+impl fmt::Debug for Tiered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod gated;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,191 @@
+//! One line of an export, an import or a batch: a result with what is known about it.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
+
+use super::body::{blocking, chunks, read_json};
+use super::listing::KnownValidators;
+use super::problem::{Problem, Result};
+use super::result::{Terms, Times, Written, check_validator, store, ttl};
+use super::state::Api;
+use crate::domain::document::{Coding, Inflate, Projection, encode};
+use crate::domain::{Entry, Namespace, Timestamp, Validators, Version};
+use crate::store::Condition;
+
+/// Documents up to this size are worked on where they are.
+const INLINE_BYTES: u64 = 256 << 10;
+
+/// Lines above this size are stored one at a time.
+pub(super) const LARGE_LINE_BYTES: usize = 1 << 20;
+
+/// Documents above this size are sent as they are decoded.
+const STREAM_BYTES: u64 = 4 << 20;
+
+/// A line that stores a result. `etag`, `version` and other members that only the service sets are ignored.
+#[derive(Debug, Deserialize)]
+pub(super) struct Record<'a> {
+    #[serde(borrow)]
+    url: Cow<'a, str>,
+    #[serde(borrow, default)]
+    variant: Option<Cow<'a, str>>,
+    #[serde(default)]
+    ttl: Option<u64>,
+    #[serde(default)]
+    created_at: Option<Timestamp>,
+    #[serde(default)]
+    updated_at: Option<Timestamp>,
+    #[serde(default)]
+    expires_at: Option<Timestamp>,
+    #[serde(default)]
+    validators: KnownValidators,
+    #[serde(borrow)]
+    document: &'a RawValue,
+}
+
+impl<'a> Record<'a> {
+    /// Reads a line.
+    pub(super) fn read(line: &'a [u8]) -> Result<Self> {
+        read_json(line)
+    }
+
+    /// Stores it. An import keeps the line's own times and never replaces an entry that is newer.
+    pub(super) async fn store(
+        &self,
+        api: &Api,
+        op: &str,
+        namespace: &Namespace,
+        import: bool,
+    ) -> Result<Written> {
+        let key = api.key(namespace, &self.url, self.variant.as_deref())?;
+        let now = api.clock.now();
+        let limit = api.config.limits.decoded_bytes;
+        let raw = Bytes::copy_from_slice(self.document.get().as_bytes());
+        if raw.len() as u64 > limit {
+            return Err(crate::domain::DocumentError::TooLarge { limit }.into());
+        }
+        for (name, value) in [
+            ("etag", &self.validators.etag),
+            ("last_modified", &self.validators.last_modified),
+            ("head_fingerprint", &self.validators.head_fingerprint),
+        ] {
+            check_validator(name, value.as_deref())?;
+        }
+        let validators = Validators {
+            etag: self.validators.etag.clone(),
+            last_modified: self.validators.last_modified.clone(),
+            head_fingerprint: self.validators.head_fingerprint.clone(),
+        };
+        let mut times = Times::fresh(now, ttl(api, self.ttl)?);
+        let mut version = api.clock.next_version();
+        if import {
+            if let Some(updated_at) = self.updated_at.filter(|updated_at| *updated_at < now) {
+                // What was stored since then is newer, and stays.
+                version = Version::first_of(updated_at);
+            }
+            times.updated_at = self.updated_at.unwrap_or(now).min(now);
+            times.created_at = self.created_at.unwrap_or(times.updated_at).min(times.updated_at);
+            let longest = now.plus_secs(api.config.results.max_ttl_seconds);
+            if self.ttl.is_none() {
+                times.expires_at = self.expires_at.unwrap_or(times.expires_at).min(longest);
+            }
+        }
+        let level = api.config.results.compression_level;
+        let encoded = if raw.len() as u64 <= INLINE_BYTES {
+            encode(&raw, level)?
+        } else {
+            blocking(move || {
+                let source = Inflate { body: raw, coding: Coding::Identity, limit };
+                Ok(encode(&source.body, level)?)
+            })
+            .await?
+        };
+        store(api, op, key, encoded, Terms { validators, times, condition: Condition::Any, version }).await
+    }
+}
+
+/// A line of an answer: in one piece, or as it is read where the document is large.
+pub(super) type Line = BoxStream<'static, std::io::Result<Bytes>>;
+
+/// A line that is ready.
+pub(super) fn ready(line: Bytes) -> Line {
+    stream::once(async move { Ok(line) }).boxed()
+}
+
+/// `head` with the document, or a projection of it, as the last member: one line.
+pub(super) async fn document_line(
+    api: &Api,
+    head: Map<String, Value>,
+    entry: Arc<Entry>,
+    projection: Option<Projection>,
+) -> Result<Line> {
+    let mut begin = Value::Object(head).to_string().into_bytes();
+    begin.pop();
+    begin.extend_from_slice(b",\"document\":");
+    let size = entry.meta.layout.raw_size();
+    if size > STREAM_BYTES && projection.is_none() {
+        let reader = entry.document().reader().map_err(|error| {
+            Problem::new("internal_error", format!("the document cannot be read: {error}"))
+        })?;
+        let document = chunks(reader).map_ok(|chunk| on_one_line(chunk.into()).into());
+        return Ok(stream::iter([Ok(begin.into())])
+            .chain(document)
+            .chain(stream::iter([Ok(Bytes::from_static(b"}\n"))]))
+            .boxed());
+    }
+    let turn = api.shared().answers.turn(size).await?;
+    let work = move || -> Result<Bytes> {
+        let _turn = turn;
+        let json = match &projection {
+            None => entry.document().decode()?,
+            Some(projection) => entry.document().project(projection)?,
+        };
+        let mut line = begin;
+        line.extend_from_slice(&on_one_line(json));
+        line.extend_from_slice(b"}\n");
+        Ok(line.into())
+    };
+    let line = if size <= INLINE_BYTES { work()? } else { blocking(work).await? };
+    Ok(ready(line))
+}
+
+/// JSON text without line breaks: they are white space between tokens, since inside strings they are escaped.
+fn on_one_line(mut json: Vec<u8>) -> Vec<u8> {
+    // Compact JSON has none: then this is one fast scan.
+    if let Some(first) = memchr::memchr2(b'\n', b'\r', &json) {
+        for byte in &mut json[first..] {
+            if matches!(byte, b'\n' | b'\r') {
+                *byte = b' ';
+            }
+        }
+    }
+    json
+}
+
+/// What an export says about an entry beside its document.
+pub(super) fn export_head(entry: &Entry) -> Map<String, Value> {
+    let meta = &entry.meta;
+    let mut head = Map::new();
+    head.insert("url".to_owned(), json!(meta.key.url()));
+    head.insert("variant".to_owned(), json!(meta.key.variant()));
+    head.insert("etag".to_owned(), json!(meta.etag.to_string()));
+    head.insert("created_at".to_owned(), json!(meta.created_at));
+    head.insert("updated_at".to_owned(), json!(meta.updated_at));
+    head.insert("expires_at".to_owned(), json!(meta.expires_at));
+    let validators = KnownValidators::of(meta);
+    if !validators.is_empty() {
+        head.insert("validators".to_owned(), json!(validators));
+    }
+    head
+}
+
+/// The problem of a line as it is counted in a report: its code and what it says.
+pub(super) fn line_error(number: u64, problem: &Problem) -> Value {
+    json!({ "line": number, "code": problem.code(), "detail": problem.detail() })
+}

@@ -1,0 +1,473 @@
+//! `/v1/result`: one result.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, ETAG};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::body::{Accepts, blocking, encode_upload, receive};
+use super::caller::{Reader, Writer};
+use super::lookup::{Accepted, Found, find, json_type, number};
+use super::negotiate::{self, etag_header};
+use super::params::{Params, bounded, names};
+use super::problem::{Problem, Result};
+use super::state::Api;
+use crate::domain::document::{Coding, Encoded, Facts, Projection, encode, merge_patch};
+use crate::domain::{DocumentError, Etag, Key, Meta, Timestamp, Validators, Version};
+use crate::store::{Condition, DeleteOutcome, GetOptions, Put, PutOutcome, Stamp};
+
+/// How often a patch without a precondition is tried again when somebody else was faster.
+const PATCH_ATTEMPTS: usize = 32;
+
+/// The longest validator in bytes.
+const MAX_VALIDATOR_BYTES: usize = 1024;
+
+/// Which result, and what counts as an answer.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct GetParams {
+    /// The absolute url, percent-encoded; at most 8192 bytes.
+    #[param(example = "https://example.com/", min_length = 1, max_length = 8192)]
+    url: String,
+    /// The variant; the default one when missing. At most 256 characters without white space.
+    #[param(max_length = 256)]
+    variant: Option<String>,
+    /// The fields to answer with, separated by commas; `head` stands for every small field.
+    #[param(example = "head,markdown")]
+    fields: Option<String>,
+    /// The greatest age in seconds.
+    max_age: Option<u64>,
+    /// Fields that must be there and not blank, separated by commas.
+    require: Option<String>,
+    /// How many seconds past expiry are still acceptable.
+    stale: Option<u64>,
+}
+
+/// Which result, and how long it stays fresh.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct PutParams {
+    /// The absolute url, percent-encoded; at most 8192 bytes.
+    #[param(example = "https://example.com/", min_length = 1, max_length = 8192)]
+    url: String,
+    /// The variant; the default one when missing. At most 256 characters without white space.
+    #[param(max_length = 256)]
+    variant: Option<String>,
+    /// How many seconds it stays fresh.
+    #[param(example = 3600)]
+    ttl: Option<u64>,
+    /// The origin's `ETag`; otherwise the one in the document's `response_headers`.
+    #[param(max_length = 1024)]
+    origin_etag: Option<String>,
+    /// The origin's `Last-Modified`; otherwise the one in the document's `response_headers`.
+    #[param(max_length = 1024)]
+    origin_last_modified: Option<String>,
+    /// The fingerprint of the page's head; otherwise the document's `head_fingerprint`.
+    #[param(max_length = 1024)]
+    head_fingerprint: Option<String>,
+}
+
+/// Which result, and what is new about it.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct PatchParams {
+    /// The absolute url, percent-encoded; at most 8192 bytes.
+    #[param(example = "https://example.com/", min_length = 1, max_length = 8192)]
+    url: String,
+    /// The variant; the default one when missing. At most 256 characters without white space.
+    #[param(max_length = 256)]
+    variant: Option<String>,
+    /// How many seconds it stays fresh from now on.
+    ttl: Option<u64>,
+    /// The origin has confirmed the document (a 304): its age starts anew, and so does its time to live.
+    #[serde(default)]
+    confirmed: bool,
+    /// The origin's `ETag`.
+    #[param(max_length = 1024)]
+    origin_etag: Option<String>,
+    /// The origin's `Last-Modified`.
+    #[param(max_length = 1024)]
+    origin_last_modified: Option<String>,
+    /// The fingerprint of the page's head.
+    #[param(max_length = 1024)]
+    head_fingerprint: Option<String>,
+}
+
+/// Which result.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct DeleteParams {
+    /// The absolute url, percent-encoded; at most 8192 bytes.
+    #[param(example = "https://example.com/", min_length = 1, max_length = 8192)]
+    url: String,
+    /// The variant; the default one when missing. At most 256 characters without white space.
+    #[param(max_length = 256)]
+    variant: Option<String>,
+}
+
+/// What a write stored.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Stored {
+    /// `created`, `replaced`, `refreshed` (the same content), or `superseded` (somebody stored a newer one meanwhile).
+    #[schema(example = "created")]
+    pub(super) outcome: &'static str,
+    /// The url of the key.
+    #[schema(example = "https://example.com/")]
+    pub(super) url: String,
+    /// The variant of the key.
+    pub(super) variant: String,
+    /// The hash of the content: 32 hexadecimal digits.
+    #[schema(example = "af1349b9f5f9a1a6a0404dea36dcc949")]
+    pub(super) etag: String,
+    /// When it stops being fresh, RFC 3339.
+    #[schema(value_type = String, format = DateTime)]
+    pub(super) expires_at: Timestamp,
+    /// The document's size in bytes.
+    pub(super) raw_bytes: u64,
+    /// Its size as stored, in bytes.
+    pub(super) stored_bytes: u64,
+}
+
+/// Read a result.
+///
+/// To a client that accepts zstd the document is sent exactly as it is stored, and so is a projection of the
+/// first fields (`fields=head`, `fields=head,markdown`). `Cache-Control: no-cache` reads past the memory tier.
+#[utoipa::path(get, path = "/v1/result", tag = "results", params(GetParams), responses(
+    (status = 200, description = "The document, or the fields asked for", body = std::collections::HashMap<String, serde_json::Value>,
+        content_type = "application/json",
+        headers(
+            ("etag" = String, description = "The content's hash and coding"),
+            ("age" = u64, description = "Seconds since it was stored or confirmed"),
+            ("last-modified" = String, description = "When it was stored or confirmed"),
+            ("cache-status" = String, description = "RFC 9211: `crawlcache; hit; ttl=…; detail=memory|sqlite|stale`"),
+        ),
+        example = json!({"url": "https://example.com/", "success": true, "status_code": 200, "html": "<html>…</html>", "markdown": "# Example"})),
+    (status = 304, description = "The client has it already (`If-None-Match`)"),
+    (status = 404, description = "No answer; `reason` is absent, expired, too_old, field_missing or variant"),
+    (status = 406, description = "None of the codings zstd, gzip and identity is acceptable"),
+))]
+pub(super) async fn get(
+    State(api): State<Api>,
+    caller: Reader,
+    Params(params): Params<GetParams>,
+    headers: HeaderMap,
+) -> Result<Response> {
+    let key = api.key(caller.namespace(), &params.url, params.variant.as_deref())?;
+    let fields = names("fields", params.fields.as_deref())?.map(Projection::new);
+    let accepted = Accepted::new(params.max_age, params.stale, params.require.as_deref())?;
+    let coding = negotiate::coding(&headers)?;
+    let options = GetOptions::consistent(negotiate::wants_consistent(&headers));
+    let found = match find(&api, &key, options, &accepted, "get").await? {
+        Ok(found) => found,
+        Err(missed) => return Err(missed.problem(&key)),
+    };
+    if negotiate::not_modified(&headers, found.hit.entry.meta.etag)? {
+        return Ok(found.not_modified(coding));
+    }
+    document_response(&api, &found, fields.as_ref(), coding).await
+}
+
+/// 200 with the document or a projection of it.
+async fn document_response(
+    api: &Api,
+    found: &Found,
+    fields: Option<&Projection>,
+    coding: Coding,
+) -> Result<Response> {
+    let answer = api.shared().answers.answer(&found.hit.entry, fields, coding).await?;
+    let mut headers = found.headers(answer.coding);
+    let (name, json) = json_type();
+    headers.insert(name, json);
+    if answer.coding != Coding::Identity {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static(answer.coding.as_str()));
+    }
+    if let Some(length) = answer.length {
+        headers.insert(CONTENT_LENGTH, number(length));
+    }
+    let mut response = Response::new(answer.body);
+    *response.headers_mut() = headers;
+    Ok(response)
+}
+
+/// Store a result.
+///
+/// The body is any JSON object. It comes back value for value: unknown fields survive and numbers keep their
+/// digits. A top-level field that appears twice is refused. The answer is sent when the document is on the disk.
+#[utoipa::path(put, path = "/v1/result", tag = "results", params(PutParams),
+    request_body(content = std::collections::HashMap<String, serde_json::Value>, content_type = "application/json",
+        description = "Any JSON object; `Content-Encoding: zstd` and `gzip` are accepted",
+        example = json!({"url": "https://example.com/", "success": true, "status_code": 200, "html": "<html>…</html>", "markdown": "# Example"})),
+    responses(
+        (status = 200, description = "Replaced or refreshed", body = Stored, headers(("etag" = String, description = "The content's hash"))),
+        (status = 201, description = "Created", body = Stored, headers(("etag" = String, description = "The content's hash"))),
+        (status = 412, description = "The precondition does not hold"),
+        (status = 507, description = "No space is left"),
+    ))]
+pub(super) async fn put(
+    State(api): State<Api>,
+    caller: Writer,
+    Params(params): Params<PutParams>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response> {
+    let key = api.key(caller.namespace(), &params.url, params.variant.as_deref())?;
+    let now = api.clock.now();
+    let ttl = ttl(&api, params.ttl)?;
+    let validators = validators(params.origin_etag, params.origin_last_modified, params.head_fingerprint)?;
+    let condition = negotiate::condition(&headers, now)?;
+    let upload = receive(&api, &headers, body, Accepts::Json).await?;
+    let encoded = encode_upload(&api, upload).await?;
+    let terms =
+        Terms { validators, times: Times::fresh(now, ttl), condition, version: api.clock.next_version() };
+    store(&api, "put", key, encoded, terms).await?.response()
+}
+
+/// Change a result, or what is known about it.
+///
+/// The body is a JSON merge patch (RFC 7396) on the document. An empty object changes no field: with
+/// `confirmed=true`, `ttl=` or validators it refreshes the entry without sending the body again.
+#[utoipa::path(patch, path = "/v1/result", tag = "results", params(PatchParams),
+    request_body(content = std::collections::HashMap<String, serde_json::Value>, content_type = "application/merge-patch+json",
+        description = "A JSON merge patch", example = json!({"screenshot": "iVBORw0KGgo="})),
+    responses(
+        (status = 200, description = "Changed", body = Stored, headers(("etag" = String, description = "The content's hash"))),
+        (status = 404, description = "Nothing is stored for this key"),
+        (status = 409, description = "Too many writers changed it at once"),
+        (status = 412, description = "The precondition does not hold"),
+        (status = 507, description = "No space is left"),
+    ))]
+pub(super) async fn patch(
+    State(api): State<Api>,
+    caller: Writer,
+    Params(params): Params<PatchParams>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response> {
+    let key = api.key(caller.namespace(), &params.url, params.variant.as_deref())?;
+    let ttl = params.ttl.map(|seconds| ttl(&api, Some(seconds))).transpose()?;
+    let newer = validators(params.origin_etag, params.origin_last_modified, params.head_fingerprint)?;
+    let condition = negotiate::condition(&headers, api.clock.now())?;
+    let upload = receive(&api, &headers, body, Accepts::MergePatch).await?;
+    let patch = upload.source.read_whole(api.config.limits.decoded_bytes)?.unwrap_or_default();
+    let limit = api.config.limits.decoded_bytes;
+    let renews_validators = Facts::of(&patch)?.validators != Validators::default();
+    for _ in 0..PATCH_ATTEMPTS {
+        let Some(hit) = api.results.get(&key, GetOptions::consistent(true)).await? else {
+            return Err(
+                Problem::new("result_not_found", "there is nothing to change").with("reason", "absent")
+            );
+        };
+        let meta = &hit.entry.meta;
+        if !condition.holds(Some(Stamp::of(meta))) {
+            return Err(failed_precondition(Some(meta.etag)));
+        }
+        let times = Times::patched(meta, api.clock.now(), params.confirmed, ttl);
+        let (entry, patch, level) =
+            (Arc::clone(&hit.entry), patch.clone(), api.config.results.compression_level);
+        let mut encoded = blocking(move || {
+            let merged = merge_patch(&entry.document().decode()?, &patch)?;
+            if merged.len() as u64 > limit {
+                return Err(DocumentError::TooLarge { limit }.into());
+            }
+            Ok(encode(&merged, level)?)
+        })
+        .await?;
+        // What the origin confirmed since is newer than what the document says, unless the patch says otherwise.
+        if !renews_validators {
+            encoded.facts.validators = Validators::default();
+        }
+        let known = meta.validators.updated_by(&encoded.facts.validators).updated_by(&newer);
+        // Not the content's hash: another patch may have changed what is known about the entry.
+        let unchanged = Condition::Version(meta.version);
+        let terms =
+            Terms { validators: known, times, condition: unchanged, version: api.clock.next_version() };
+        match store(&api, "patch", key.clone(), encoded, terms).await {
+            Err(problem) if problem.code() == "precondition_failed" => {}
+            outcome => return outcome?.response(),
+        }
+    }
+    Err(Problem::new(
+        "write_conflict",
+        "others changed the result each time; send If-Match and decide yourself",
+    ))
+}
+
+/// Delete a result.
+#[utoipa::path(delete, path = "/v1/result", tag = "results", params(DeleteParams), responses(
+    (status = 204, description = "It is gone, or was not there"),
+    (status = 412, description = "The precondition does not hold"),
+    (status = 507, description = "No space is left"),
+))]
+pub(super) async fn delete(
+    State(api): State<Api>,
+    caller: Writer,
+    Params(params): Params<DeleteParams>,
+    headers: HeaderMap,
+) -> Result<StatusCode> {
+    let key = api.key(caller.namespace(), &params.url, params.variant.as_deref())?;
+    let condition = negotiate::condition(&headers, api.clock.now())?;
+    match remove(&api, "delete", &key, condition).await? {
+        DeleteOutcome::Deleted | DeleteOutcome::Absent => Ok(StatusCode::NO_CONTENT),
+        DeleteOutcome::ConditionFailed => Err(failed_precondition(None)),
+    }
+}
+
+/// Deletes an entry and counts it.
+pub(super) async fn remove(api: &Api, op: &str, key: &Key, condition: Condition) -> Result<DeleteOutcome> {
+    let outcome = api.results.delete(key, api.clock.next_version(), condition).await;
+    let result = match &outcome {
+        Ok(DeleteOutcome::Deleted) => "deleted",
+        Ok(DeleteOutcome::Absent) => "absent",
+        Ok(DeleteOutcome::ConditionFailed) => "conflict",
+        Err(_) => "error",
+    };
+    api.metrics.writes.with_label_values(&[op, result]).inc();
+    Ok(outcome?)
+}
+
+/// The times of an entry.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    pub(super) created_at: Timestamp,
+    pub(super) updated_at: Timestamp,
+    pub(super) expires_at: Timestamp,
+}
+
+impl Times {
+    /// Stored now, fresh for `ttl` seconds.
+    pub(super) fn fresh(now: Timestamp, ttl: u64) -> Self {
+        Self { created_at: now, updated_at: now, expires_at: now.plus_secs(ttl) }
+    }
+
+    fn patched(meta: &Meta, now: Timestamp, confirmed: bool, ttl: Option<u64>) -> Self {
+        let lifetime = || meta.expires_at.secs_since(meta.updated_at);
+        Self {
+            created_at: meta.created_at,
+            updated_at: if confirmed { now } else { meta.updated_at },
+            expires_at: match ttl {
+                Some(ttl) => now.plus_secs(ttl),
+                None if confirmed => now.plus_secs(lifetime()),
+                None => meta.expires_at,
+            },
+        }
+    }
+}
+
+/// The time to live in seconds, within the configured bound.
+pub(super) fn ttl(api: &Api, given: Option<u64>) -> Result<u64> {
+    let results = &api.config.results;
+    bounded("ttl", given, 0..=results.max_ttl_seconds, results.ttl_seconds)
+}
+
+fn validators(
+    etag: Option<String>,
+    last_modified: Option<String>,
+    head: Option<String>,
+) -> Result<Validators> {
+    for (name, value) in
+        [("origin_etag", &etag), ("origin_last_modified", &last_modified), ("head_fingerprint", &head)]
+    {
+        check_validator(name, value.as_deref())?;
+    }
+    Ok(Validators { etag, last_modified, head_fingerprint: head })
+}
+
+/// Refuses a validator that could not be sent back in a header.
+pub(super) fn check_validator(name: &str, value: Option<&str>) -> Result<()> {
+    let fits = |value: &str| {
+        !value.is_empty()
+            && value.len() <= MAX_VALIDATOR_BYTES
+            && value.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+    };
+    if value.is_none_or(fits) {
+        return Ok(());
+    }
+    Err(Problem::parameter(name, format!("1 to {MAX_VALIDATOR_BYTES} visible ASCII characters are accepted")))
+}
+
+/// What a document is stored with. Validators named here go before the document's own.
+#[derive(Clone, Debug)]
+pub(super) struct Terms {
+    pub(super) validators: Validators,
+    pub(super) times: Times,
+    pub(super) condition: Condition,
+    pub(super) version: Version,
+}
+
+/// Stores an encoded document and counts it.
+pub(super) async fn store(api: &Api, op: &str, key: Key, encoded: Encoded, terms: Terms) -> Result<Written> {
+    let Encoded { frame, layout, etag, facts } = encoded;
+    let Terms { validators, times, condition, version } = terms;
+    let meta = Meta {
+        key,
+        version,
+        etag,
+        created_at: times.created_at,
+        updated_at: times.updated_at,
+        expires_at: times.expires_at,
+        status_code: facts.status_code,
+        success: facts.success,
+        validators: facts.validators.updated_by(&validators),
+        layout,
+    };
+    let stored = Stored {
+        outcome: "",
+        url: meta.key.url().to_owned(),
+        variant: meta.key.variant().to_owned(),
+        etag: etag.to_string(),
+        expires_at: meta.expires_at,
+        raw_bytes: meta.layout.raw_size(),
+        stored_bytes: meta.layout.stored_size(),
+    };
+    let outcome = api.results.put(Put { meta, frame: Some(frame), condition }).await;
+    let (result, status) = match &outcome {
+        Ok(PutOutcome::Created) => ("created", StatusCode::CREATED),
+        Ok(PutOutcome::Replaced) => ("replaced", StatusCode::OK),
+        Ok(PutOutcome::Refreshed) => ("refreshed", StatusCode::OK),
+        Ok(PutOutcome::Superseded) => ("superseded", StatusCode::OK),
+        Ok(PutOutcome::ConditionFailed) => ("conflict", StatusCode::PRECONDITION_FAILED),
+        Err(_) => ("error", StatusCode::INTERNAL_SERVER_ERROR),
+    };
+    api.metrics.writes.with_label_values(&[op, result]).inc();
+    if outcome? == PutOutcome::ConditionFailed {
+        return Err(failed_precondition(None));
+    }
+    Ok(Written { status, etag, stored: Stored { outcome: result, ..stored } })
+}
+
+/// A write that was done.
+#[derive(Debug)]
+pub(super) struct Written {
+    pub(super) status: StatusCode,
+    pub(super) etag: Etag,
+    pub(super) stored: Stored,
+}
+
+impl Written {
+    /// 200 or 201 with what was stored.
+    pub(super) fn response(self) -> Result<Response> {
+        let body = serde_json::to_vec(&self.stored).map_err(|error| {
+            Problem::new("internal_error", format!("the answer cannot be written: {error}"))
+        })?;
+        let etag = [(ETAG, etag_header(self.etag, Coding::Identity))];
+        Ok((self.status, [json_type()], etag, body).into_response())
+    }
+}
+
+/// 412, with the content's hash where it is known.
+fn failed_precondition(current: Option<Etag>) -> Problem {
+    let problem = Problem::new("precondition_failed", "what is stored does not meet the precondition");
+    match current {
+        Some(etag) => problem.with("etag", etag.to_string()),
+        None => problem,
+    }
+}

@@ -1,0 +1,101 @@
+//! `POST /v1/sessions`: a new session.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use http::header::LOCATION;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use serde_json::Value;
+
+use super::counted;
+use super::request::{body, check_reachable, limits, stamp};
+use super::view::{SessionDocument, response};
+use crate::api::body::Accepts;
+use crate::api::caller::Writer;
+use crate::api::params::{NoParams, Params};
+use crate::api::problem::{Problem, Result};
+use crate::api::state::Api;
+use crate::domain::Namespace;
+use crate::domain::session::{SessionId, SessionRecord, change};
+use crate::store::{PutSession, SessionCondition, SessionPutOutcome};
+
+/// How many names are drawn before giving up: each has 32 random bits.
+const DRAWS: usize = 16;
+
+/// Create a session.
+///
+/// With a `project_id` its profile is `browser`, otherwise `mcp`, unless `profile` says which. Members that the
+/// service does not know are kept. Credentials (`signing_key`, `connect_url`, those in `model_config`) are not
+/// shown again unless they are asked for.
+#[utoipa::path(post, path = "/v1/sessions", tag = "sessions", operation_id = "create_session",
+    request_body(content = serde_json::Value, content_type = "application/json",
+        description = "A JSON object; without an `id` the service draws one",
+        example = json!({"project_id": "jobseek", "ttl_seconds": 3600, "user_metadata": {"job": "j-17"}})),
+    responses(
+        (status = 201, description = "Created", body = SessionDocument, headers(
+            ("location" = String, description = "Where it is"),
+            ("etag" = String, description = "Its version"),
+        )),
+        (status = 409, description = "A session of this id exists"),
+        (status = 422, description = "The body sets what only the service sets"),
+        (status = 507, description = "No space is left"),
+    ))]
+pub(super) async fn post(
+    State(api): State<Api>,
+    caller: Writer,
+    _: Params<NoParams>,
+    headers: HeaderMap,
+    sent: Body,
+) -> Result<Response> {
+    counted(&api, "create", async {
+        let sent = body(&api, &headers, sent, Accepts::Json, true).await?;
+        let record = match SessionId::named_in(&sent)? {
+            Some(id) => {
+                check_reachable(&id)?;
+                let taken = || {
+                    Problem::new("session_exists", format!("there is a session `{id}` already"))
+                        .with("id", id.as_str())
+                };
+                store(&api, caller.namespace(), id.clone(), sent).await?.ok_or_else(taken)?
+            }
+            None => draw(&api, caller.namespace(), sent).await?,
+        };
+        let mut response = response(StatusCode::CREATED, &record)?;
+        let location = format!("/v1/sessions/{}", record.session.id);
+        if let Ok(location) = HeaderValue::from_str(&location) {
+            response.headers_mut().insert(LOCATION, location);
+        }
+        Ok(response)
+    })
+    .await
+}
+
+/// Stores a new session under a name that nobody has.
+async fn draw(api: &Api, namespace: &Namespace, sent: Value) -> Result<SessionRecord> {
+    for _ in 0..DRAWS {
+        let random = getrandom::u32()
+            .map_err(|error| Problem::new("internal_error", format!("no randomness: {error}")))?;
+        let id = SessionId::from_random(random);
+        if let Some(record) = store(api, namespace, id, sent.clone()).await? {
+            return Ok(record);
+        }
+    }
+    Err(Problem::new("write_conflict", "every id that was drawn is taken; send one"))
+}
+
+/// Stores a new session, unless there is one of that name.
+async fn store(
+    api: &Api,
+    namespace: &Namespace,
+    id: SessionId,
+    sent: Value,
+) -> Result<Option<SessionRecord>> {
+    let now = api.clock.now();
+    let record = change::create(id, sent, stamp(api, now, None), &limits(api))?;
+    let condition = SessionCondition::Absent(now);
+    let put = PutSession { namespace: namespace.clone(), record: record.clone(), condition };
+    Ok(match api.sessions.put(put).await? {
+        SessionPutOutcome::Created | SessionPutOutcome::Replaced => Some(record),
+        SessionPutOutcome::ConditionFailed => None,
+    })
+}

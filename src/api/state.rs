@@ -1,0 +1,91 @@
+//! What every handler shares.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use tokio::sync::Semaphore;
+
+use super::answers::Answers;
+use super::request_id::RequestIds;
+use super::sessions::Turns;
+use crate::auth::Watched;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::domain::{Key, Namespace};
+use crate::metrics::Metrics;
+use crate::store::tiered::Tiered;
+use crate::store::{ResultStore, SessionStore};
+
+/// The pieces that the service is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// The configuration.
+    pub config: Config,
+    /// The time.
+    pub clock: Clock,
+    /// The metrics.
+    pub metrics: Metrics,
+    /// Where results are.
+    pub results: Arc<dyn ResultStore>,
+    /// Where sessions are.
+    pub sessions: Arc<dyn SessionStore>,
+    /// The memory tier, if there is one, for its size.
+    pub memory: Option<Tiered>,
+    /// The tokens.
+    pub tokens: Arc<Watched>,
+}
+
+/// What every handler shares. Clones are cheap.
+#[derive(Clone, Debug)]
+pub struct Api(Arc<Shared>);
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) parts: Parts,
+    pub(super) answers: Answers,
+    /// KiB that request bodies may still take.
+    pub(super) body_memory: Arc<Semaphore>,
+    pub(super) session_turns: Turns,
+    pub(super) in_flight: AtomicU64,
+    pub(super) request_ids: RequestIds,
+    pub(super) started: std::time::Instant,
+}
+
+impl std::ops::Deref for Api {
+    type Target = Parts;
+    fn deref(&self) -> &Parts {
+        &self.0.parts
+    }
+}
+
+impl Api {
+    /// Assembles the service.
+    pub fn new(parts: Parts) -> Self {
+        let answers = Answers::new(parts.config.memory.decoded_bytes);
+        let body_memory = Arc::new(Semaphore::new(parts.config.limits.body_memory_bytes.div_ceil(1024)));
+        Self(Arc::new(Shared {
+            answers,
+            body_memory,
+            session_turns: Turns::new(),
+            in_flight: AtomicU64::new(0),
+            request_ids: RequestIds::new(),
+            started: std::time::Instant::now(),
+            parts,
+        }))
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.0
+    }
+
+    /// The key of a result, with the url in the configured form.
+    pub(super) fn key(
+        &self,
+        namespace: &Namespace,
+        url: &str,
+        variant: Option<&str>,
+    ) -> super::problem::Result<Key> {
+        let url = self.config.results.canonical_urls.apply(url)?;
+        Ok(Key::new(namespace, &url, variant.unwrap_or_default())?)
+    }
+}

@@ -1,0 +1,192 @@
+//! `/v1/results/export` and `import`: everything, streamed in bounded memory.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use http::HeaderMap;
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::body::{Lines, ndjson};
+use super::caller::{Reader, Writer};
+use super::listing::ListParams;
+use super::params::{NoParams, Params};
+use super::problem::{Problem, Result};
+use super::record::{LARGE_LINE_BYTES, Line, Record, document_line, export_head, line_error};
+use super::state::Api;
+use crate::domain::{Key, Namespace};
+use crate::store::{self, GetOptions, ListOrder, ListQuery};
+
+/// Results that are read or written at once.
+const AT_ONCE: usize = 16;
+
+/// Metadata that is read at once.
+const PAGE: usize = 500;
+
+/// Failures that the report of an import names; more are only counted.
+const MAX_ERRORS: usize = 100;
+
+/// Export results.
+///
+/// One JSON object a line, as `/v1/results/import` reads it, oldest first. A result that is stored again while
+/// the export runs may appear twice; none that is there throughout is left out.
+#[utoipa::path(get, path = "/v1/results/export", tag = "results", params(ListParams), responses(
+    (status = 200, description = "One result a line", body = String, content_type = "application/x-ndjson",
+        example = json!("{\"url\":\"https://example.com/\",\"variant\":\"\",\"created_at\":\"2026-01-15T10:30:00.000Z\",\"document\":{}}\n")),
+))]
+pub(super) async fn export(
+    State(api): State<Api>,
+    caller: Reader,
+    Params(params): Params<ListParams>,
+) -> Result<Response> {
+    let query = ListQuery { limit: PAGE, ..params.query(&api, caller.namespace(), ListOrder::Oldest)? };
+    // The first page is read before the answer begins: what is wrong with the query is still an error then.
+    let first = api.results.list(&query).await?;
+    let pages = stream::try_unfold(Some((query, Some(first))), {
+        let api = api.clone();
+        move |state| {
+            let api = api.clone();
+            async move {
+                let Some((query, page)) = state else { return Ok::<_, Problem>(None) };
+                let page = match page {
+                    Some(page) => page,
+                    None => api.results.list(&query).await?,
+                };
+                let next = page.next.map(|cursor| (ListQuery { after: Some(cursor), ..query }, None));
+                let keys: Vec<Key> = page.items.into_iter().map(|meta| meta.key).collect();
+                Ok(Some((keys, next)))
+            }
+        }
+    });
+    let lines = pages
+        .flat_map(move |page| {
+            let api = api.clone();
+            match page {
+                Ok(keys) => {
+                    stream::iter(keys).map(move |key| line(api.clone(), key)).buffered(AT_ONCE).boxed()
+                }
+                Err(problem) => stream::once(async move { Err(problem) }).boxed(),
+            }
+        })
+        .filter_map(|line| async move { line.transpose() })
+        .map_err(|problem| {
+            // The status is sent already: breaking off is the only way left to say that this is not all.
+            tracing::error!(code = problem.code(), detail = problem.detail(), "an export broke off");
+            std::io::Error::other(problem.detail().to_owned())
+        })
+        .try_flatten();
+    Ok(ndjson(lines))
+}
+
+/// The line of a key; nothing when it was deleted meanwhile.
+async fn line(api: Api, key: Key) -> Result<Option<Line>> {
+    // An export must not push out what is hot.
+    let hit = match api.results.get(&key, GetOptions::scan()).await {
+        Ok(Some(hit)) => hit,
+        Ok(None) => return Ok(None),
+        // One damaged entry, which the store has logged and counted, is no reason to withhold the others.
+        Err(store::Error::Corrupt { detail, .. }) => {
+            tracing::error!(detail, "an export left out a damaged entry");
+            return Ok(None);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    document_line(&api, export_head(&hit.entry), hit.entry, None).await.map(Some)
+}
+
+/// What an import did.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub(super) struct ImportReport {
+    /// Lines read.
+    lines: u64,
+    /// Results that were new.
+    created: u64,
+    /// Results that replaced others.
+    replaced: u64,
+    /// Results whose content was there already.
+    refreshed: u64,
+    /// Results that were not stored because what is there is newer, or was stored by the same import before.
+    superseded: u64,
+    /// Lines that were not stored.
+    failed: u64,
+    /// The first hundred of those: `line`, `code` and `detail`.
+    errors: Vec<Value>,
+    /// Whether the body was read to its end.
+    complete: bool,
+}
+
+impl ImportReport {
+    fn note(&mut self, number: u64, outcome: &Result<&'static str>) {
+        match outcome {
+            Ok("created") => self.created += 1,
+            Ok("replaced") => self.replaced += 1,
+            Ok("superseded") => self.superseded += 1,
+            Ok(_) => self.refreshed += 1,
+            Err(problem) => {
+                self.failed += 1;
+                if self.errors.len() < MAX_ERRORS {
+                    self.errors.push(line_error(number, problem));
+                }
+            }
+        }
+    }
+}
+
+/// Import results.
+///
+/// One JSON object a line, as `/v1/results/export` writes it: `url`, `document`, and optionally `variant`,
+/// `created_at`, `updated_at`, `expires_at`, `ttl`, `validators`. The results keep those times. A bad line is
+/// counted and never fails the rest. There is no limit on the number of lines.
+#[utoipa::path(post, path = "/v1/results/import", tag = "results",
+    request_body(content = String, content_type = "application/x-ndjson",
+        example = json!("{\"url\":\"https://example.com/\",\"document\":{\"success\":true}}\n")),
+    responses((status = 200, description = "What was stored", body = ImportReport)))]
+pub(super) async fn import(
+    State(api): State<Api>,
+    caller: Writer,
+    _: Params<NoParams>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<ImportReport>> {
+    let namespace = caller.namespace().clone();
+    let mut lines = Lines::of(&api, &headers, body)?;
+    let mut report = ImportReport::default();
+    let mut waiting = stream::FuturesUnordered::new();
+    loop {
+        let (number, line) = match lines.next(&api).await {
+            Ok(Some(line)) => line,
+            Ok(None) => {
+                report.complete = true;
+                break;
+            }
+            Err(problem) => {
+                report.note(0, &Err(problem));
+                break;
+            }
+        };
+        report.lines += 1;
+        // A large document is stored alone: many at once would take many times its memory.
+        let large = line.as_ref().is_ok_and(|line| line.len() > LARGE_LINE_BYTES);
+        let (api, namespace) = (api.clone(), namespace.clone());
+        waiting.push(async move { (number, import_line(&api, &namespace, line).await) });
+        let most = if large { 1 } else { AT_ONCE };
+        while waiting.len() >= most
+            && let Some((number, outcome)) = waiting.next().await
+        {
+            report.note(number, &outcome);
+        }
+    }
+    while let Some((number, outcome)) = waiting.next().await {
+        report.note(number, &outcome);
+    }
+    Ok(Json(report))
+}
+
+async fn import_line(api: &Api, namespace: &Namespace, line: Result<Bytes>) -> Result<&'static str> {
+    let written = Record::read(&line?)?.store(api, "import", namespace, true).await?;
+    Ok(written.stored.outcome)
+}

@@ -1,0 +1,184 @@
+//! Composes the service from a configuration, and runs it until it is told to stop.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+
+use crate::api::{Api, Parts, server};
+use crate::auth::{AuthError, Watched};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::jobs::Supervisor;
+use crate::jobs::sweep::Sweep;
+use crate::jobs::tokens;
+use crate::metrics::Metrics;
+use crate::store::metered::Metered;
+use crate::store::sqlite::{OpenError, Options, SqliteStore};
+use crate::store::tiered::Tiered;
+use crate::store::{ResultStore, SessionStore};
+
+/// Why the service cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The tokens cannot be read.
+    #[error(transparent)]
+    Tokens(#[from] AuthError),
+    /// Everybody could reach a service that asks nobody for a token.
+    #[error(
+        "{0} can be reached from other hosts and no token is configured: create one with `crawlcache token create`, \
+         listen on a loopback address, or accept the risk with --insecure"
+    )]
+    Open(SocketAddr),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// A composed service that listens but does not serve yet.
+#[derive(Debug)]
+pub struct App {
+    api: Api,
+    listener: TcpListener,
+    address: SocketAddr,
+    store: SqliteStore,
+    memory: Option<Tiered>,
+    supervisor: Supervisor,
+}
+
+impl App {
+    /// Opens the store, reads the tokens and takes the address.
+    ///
+    /// # Errors
+    /// [`StartError`], which says what to do.
+    pub async fn build(config: Config, clock: Clock) -> Result<Self, StartError> {
+        let metrics = Metrics::new();
+        let sqlite = Options {
+            data_dir: config.server.data_dir.clone(),
+            readers: config.sqlite.readers,
+            cache_bytes: config.sqlite.cache_bytes,
+            max_bytes: config.sqlite.max_bytes,
+            queue: config.sqlite.queue,
+            encryption_key: config.sessions.encryption_key.clone(),
+        };
+        let store = SqliteStore::open(&sqlite, &clock, &metrics)?;
+        let tokens = Arc::new(Watched::open(&config.tokens_path())?);
+        let address = config.server.listen;
+        if tokens.keyring().is_empty() && !config.server.is_loopback() && !config.server.insecure {
+            return Err(StartError::Open(address));
+        }
+        let listening = |source| StartError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(listening)?;
+        let address = listener.local_addr().map_err(listening)?;
+
+        let (results, memory) = compose_results(&config, &metrics, &store);
+        let sessions: Arc<dyn SessionStore> =
+            Arc::new(Metered::sessions(Arc::new(store.clone()), &metrics, "sqlite"));
+        let supervisor = Supervisor::new();
+        let sweep = Sweep {
+            store: store.clone(),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            keep_stale_seconds: config.results.keep_stale_seconds,
+        };
+        supervisor.spawn("sweep", sweep.run(config.sqlite.sweep_interval(), supervisor.stop_signal()));
+        supervisor.spawn("tokens", tokens::run(Arc::clone(&tokens), supervisor.stop_signal()));
+        let parts = Parts { config, clock, metrics, results, sessions, memory: memory.clone(), tokens };
+        Ok(Self { api: Api::new(parts), listener, address, store, memory, supervisor })
+    }
+
+    /// The address that it listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What to tell whoever started it.
+    pub fn summary(&self) -> Summary {
+        Summary {
+            address: self.address,
+            data_dir: self.api.config.server.data_dir.clone(),
+            store: self.api.results.to_string(),
+            tokens: self.api.tokens.keyring().token_count(),
+        }
+    }
+
+    /// Serves until `stop` resolves, then drains requests, flushes the writer and closes the store.
+    pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) {
+        let stopping = self.supervisor.stop_signal();
+        self.supervisor.spawn("signal", {
+            let stopping = stopping.clone();
+            async move {
+                tokio::select! {
+                    () = stop => stopping.cancel(),
+                    () = stopping.cancelled() => {}
+                }
+            }
+        });
+        if !server::serve(self.api, self.listener, stopping).await {
+            tracing::warn!("some requests did not finish in time and were cut off");
+        }
+        self.supervisor.shut_down().await;
+        if let Some(memory) = &self.memory {
+            memory.close().await;
+        }
+        self.store.close().await;
+        tracing::info!("stopped");
+    }
+}
+
+/// The one place where the store of results is put together.
+fn compose_results(
+    config: &Config,
+    metrics: &Metrics,
+    store: &SqliteStore,
+) -> (Arc<dyn ResultStore>, Option<Tiered>) {
+    let metered: Arc<dyn ResultStore> =
+        Arc::new(Metered::results(Arc::new(store.clone()), metrics, "sqlite"));
+    if config.memory.bytes == 0 {
+        return (metered, None);
+    }
+    let tiered = Tiered::new(metered, config.memory.bytes);
+    // What sweep and eviction remove must not live on in memory, where no listing and so no purge would find it.
+    let first = store.on_removed(tiered.forgetter());
+    debug_assert!(first, "nobody else was given the store yet");
+    (Arc::new(tiered.clone()), Some(tiered))
+}
+
+/// What a start comes to, in a few readable lines.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// The address that it listens on.
+    pub address: SocketAddr,
+    /// The data directory.
+    pub data_dir: PathBuf,
+    /// The composed store.
+    pub store: String,
+    /// How many tokens there are.
+    pub tokens: usize,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let version = env!("CARGO_PKG_VERSION");
+        let data_dir = std::path::absolute(&self.data_dir).unwrap_or_else(|_| self.data_dir.clone());
+        let tokens = match self.tokens {
+            0 => "none, open to this host".to_owned(),
+            count => count.to_string(),
+        };
+        writeln!(f, "crawlcache {version} listens on http://{}", self.address)?;
+        writeln!(f, "  data    {}", data_dir.display())?;
+        writeln!(f, "  store   {}", self.store)?;
+        writeln!(f, "  tokens  {tokens}")?;
+        write!(f, "  docs    http://{}/docs", self.address)
+    }
+}

@@ -1,0 +1,375 @@
+//! The command line: what there is to say, and who carries it out.
+//!
+//! `serve`, `config`, `token` and `backup` work on the configuration and its data directory; the other commands ask
+//! a running service over HTTP. Data goes to standard output, everything else to standard error.
+
+mod backup;
+mod client;
+mod exit;
+mod export;
+mod files;
+mod get;
+mod healthcheck;
+mod import;
+mod indent;
+mod output;
+mod progress;
+mod put;
+mod serve;
+mod span;
+mod stats;
+mod token;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::config::{self, Loaded, Options, process_environment};
+use exit::{Exit, Failure, Outcome};
+use output::Output;
+
+/// A standalone HTTP cache for web crawlers
+///
+/// A fleet of crawlers asks it for a page before fetching, and stores what it fetched. `crawlcache serve` needs no
+/// configuration: it listens on 127.0.0.1:8080 and keeps everything in ./crawlcache-data.
+#[derive(Debug, Parser)]
+#[command(
+    name = "crawlcache",
+    version,
+    arg_required_else_help = true,
+    max_term_width = 110,
+    after_help = exit::Exit::table(),
+    after_long_help = format!("\
+Examples:
+  crawlcache serve                                          run the service
+  crawlcache put https://example.com/ page.json --ttl 30d   store a document
+  crawlcache get https://example.com/ --field markdown      read a part of it
+  crawlcache export -o all.ndjson.zst                       take everything out
+  crawlcache backup /backups/today.db                       copy the database while it is in use
+
+Configuration: defaults, then the file that --config or CRAWLCACHE_CONFIG names, then variables
+CRAWLCACHE_SECTION__KEY, then --set and the flags of `serve`. `crawlcache config` shows the outcome.
+Commands that ask a running service read CRAWLCACHE_URL and CRAWLCACHE_TOKEN.
+
+{}", exit::Exit::table()),
+)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command understands.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Global options")]
+struct Global {
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        help = "The configuration file, for serve, config, token and backup [variable: CRAWLCACHE_CONFIG]"
+    )]
+    config: Option<PathBuf>,
+
+    /// Set a key of the configuration, such as --set memory.bytes=0; may be repeated
+    #[arg(long = "set", global = true, value_name = "SECTION.KEY=VALUE")]
+    overrides: Vec<Hidden>,
+
+    /// Print results, reports and errors as JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the service until SIGTERM or SIGINT; a second signal ends it at once
+    #[command(after_help = "Examples:
+  crawlcache serve
+  crawlcache serve --listen 127.0.0.1:9000 --data-dir /var/lib/crawlcache
+  crawlcache serve --config /etc/crawlcache.toml --set log.level=debug
+
+It listens on a loopback address unless there are tokens (`crawlcache token create`) or --insecure says otherwise.
+The address and the data directory are on standard error once it is ready; logs follow there.")]
+    Serve(serve::Args),
+
+    /// Print the configuration that applies, and where each value comes from
+    #[command(after_help = "Examples:
+  crawlcache config                          the keys of config/default.toml, each with its source
+  crawlcache config --json | jq -r '.[] | select(.source != \"default\") | .key'
+
+What it prints is itself a configuration file; secrets show as (set). All mistakes are reported at once, with exit
+code 2, which makes it a check of a configuration before it is rolled out.")]
+    Config,
+
+    /// Make, list and revoke access tokens
+    #[command(after_help = "Examples:
+  crawlcache token create --name crawlers --scopes read,write --expires 90d
+  crawlcache token list
+  crawlcache token revoke 7m3k9qxw2v
+
+Tokens are kept as hashes in tokens.toml in the data directory, or in the file that auth.tokens_file names. A
+running service follows that file: changes take effect within two seconds. The first token closes a service that
+was open to its host; once a service has had a token, it stays closed.")]
+    Token(token::Args),
+
+    /// Print what is cached for a page
+    #[command(after_help = "Examples:
+  crawlcache get https://example.com/                            the whole document, as it was stored
+  crawlcache get https://example.com/ --fields head,markdown     only these fields
+  crawlcache get https://example.com/ --field screenshot -o page.png
+  crawlcache get https://example.com/ --max-age 1d || fetch-it   exit code 3 is a miss
+
+A miss says why: absent, expired, too_old, field_missing, or variant (stored under other variants only). On a
+terminal JSON is indented; elsewhere the document comes byte for byte.")]
+    Get(get::Args),
+
+    /// Store a document for a page
+    #[command(after_help = "Examples:
+  crawlcache put https://example.com/ page.json
+  jq -n '{markdown: \"# Example\", success: true}' | crawlcache put https://example.com/ --ttl 1d
+
+The document is any JSON object and comes back value for value.")]
+    Put(put::Args),
+
+    /// Show what a service holds and how it is used
+    #[command(after_help = "Examples:
+  crawlcache stats
+  crawlcache stats --json | jq .hit_ratio")]
+    Stats(stats::Args),
+
+    /// Stream results out of a service, a line each
+    #[command(after_help = "Examples:
+  crawlcache export -o all.ndjson.zst
+  crawlcache export --host example.com --since 2026-01-15T00:00:00Z | jq -r .url
+  crawlcache export --url http://old:8080 | crawlcache import - --url http://new:8080
+
+A file is written under its name with .partial appended and gets its name at the end: an export that breaks off
+fails and leaves none. The report goes to standard error.")]
+    Export(export::Args),
+
+    /// Stream results into a service, a line each
+    #[command(after_help = "Examples:
+  crawlcache import all.ndjson.zst
+  zcat old.ndjson.gz | crawlcache import -
+
+Results keep their times and never replace newer ones. A bad line never fails the rest; the exit code is 1 if there
+was one, and the report names the first of them.")]
+    Import(import::Args),
+
+    /// Copy the database while the service runs
+    #[command(after_help = "Examples:
+  crawlcache backup /backups/crawlcache-$(date +%F).db
+  crawlcache backup /backups/today.db --data-dir /var/lib/crawlcache
+
+It reads the data directory itself and needs no running service. To restore, put the copy as crawlcache.db into a
+new data directory.")]
+    Backup(backup::Args),
+
+    /// Exit with 0 if the service is ready, otherwise with 1, within two seconds
+    #[command(after_help = "In a container image:
+  HEALTHCHECK --interval=10s --timeout=3s CMD [\"crawlcache\", \"healthcheck\"]
+
+It prints nothing when the service is ready. A degraded service is ready.")]
+    Healthcheck(healthcheck::Args),
+
+    /// Print a completion script for a shell
+    #[command(after_help = "Examples:
+  crawlcache completions bash > /etc/bash_completion.d/crawlcache
+  crawlcache completions zsh > \"${fpath[1]}/_crawlcache\"
+  crawlcache completions fish > ~/.config/fish/completions/crawlcache.fish")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// An argument that nothing shows: it may be, or hold, a secret.
+#[derive(Clone)]
+struct Hidden(String);
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(hidden)")
+    }
+}
+
+impl From<String> for Hidden {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+/// The data directory, for the commands that work on it.
+#[derive(Debug, clap::Args)]
+struct DataDir {
+    /// The directory of the database and the tokens
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<String>,
+}
+
+impl DataDir {
+    fn overrides(&self) -> Vec<(String, String)> {
+        self.data_dir.iter().map(|path| ("server.data_dir".to_owned(), path.clone())).collect()
+    }
+}
+
+impl Global {
+    /// Reads the configuration; `flags` are those of the command and go before `--set`.
+    fn load(&self, flags: Vec<(String, String)>) -> Outcome<Loaded> {
+        let mut overrides = Vec::with_capacity(self.overrides.len() + flags.len());
+        for given in &self.overrides {
+            let Some((key, value)) = given.0.split_once('=') else {
+                return Err(Failure::usage("--set takes a key and its value: --set section.key=value"));
+            };
+            overrides.push((key.trim().to_owned(), value.to_owned()));
+        }
+        overrides.extend(flags);
+        let options = Options { file: self.config.clone(), overrides };
+        Ok(config::load(&options, process_environment())?)
+    }
+
+    const fn output(&self) -> Output {
+        Output::new(self.json)
+    }
+}
+
+/// Runs the command that the arguments name.
+pub fn main() -> ExitCode {
+    // It prints help, versions and mistakes itself, and ends the process with 0 or 2.
+    let Cli { global, command } = Cli::parse();
+    match run(command, &global) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            global.output().failure(&failure);
+            failure.exit().into()
+        }
+    }
+}
+
+fn run(command: Command, global: &Global) -> Outcome {
+    match command {
+        Command::Serve(args) => serve::run(&args, global),
+        Command::Config => print_config(global),
+        Command::Token(args) => token::run(args, global),
+        Command::Get(args) => wait_for(get::run(args, global)),
+        Command::Put(args) => wait_for(put::run(args, global)),
+        Command::Stats(args) => wait_for(stats::run(args, global)),
+        Command::Export(args) => wait_for(export::run(args, global)),
+        Command::Import(args) => wait_for(import::run(args, global)),
+        Command::Backup(args) => backup::run(&args, global),
+        Command::Healthcheck(args) => wait_for(healthcheck::run(&args)),
+        Command::Completions { shell } => print_completions(shell),
+    }
+}
+
+/// Runs a client's work on this thread.
+fn wait_for(work: impl Future<Output = Outcome>) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failure::local("no request can be made", &error))?.block_on(work)
+}
+
+fn print_config(global: &Global) -> Outcome {
+    let effective = global.load(Vec::new())?.effective;
+    global.output().answer(&effective, || effective.to_toml().trim_end().to_owned())?;
+    Ok(Exit::Done)
+}
+
+fn print_completions(shell: clap_complete::Shell) -> Outcome {
+    // By way of memory: the generator panics when it cannot write.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "crawlcache", &mut script);
+    output::write(&script)?;
+    Ok(Exit::Done)
+}
+
+/// `1 result`, `1,234 results`.
+fn counted(count: u64, word: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{} {word}{plural}", indicatif::HumanCount(count))
+}
+
+/// Seconds to the millisecond.
+fn seconds_since(begun: Instant) -> f64 {
+    (begun.elapsed().as_secs_f64() * 1000.0).round() / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_commands_fit_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_is_explained_by_examples() {
+        let mut cli = Cli::command();
+        for code in 0..=5 {
+            assert!(cli.render_long_help().to_string().contains(&format!("\n  {code}  ")), "{code}");
+            assert!(cli.render_help().to_string().contains(&format!("\n  {code}  ")), "{code}");
+        }
+        for command in cli.get_subcommands().filter(|command| command.get_name() != "help") {
+            let name = command.get_name().to_owned();
+            assert!(command.get_about().is_some_and(|about| !about.to_string().is_empty()), "{name}");
+            assert!(
+                command.get_after_help().is_some_and(|help| help.to_string().contains("crawlcache")),
+                "{name}"
+            );
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{name} {}", argument.get_id());
+            }
+        }
+    }
+
+    #[test]
+    fn global_options_may_come_before_and_after_the_command() {
+        for arguments in [
+            ["crawlcache", "--json", "--set", "memory.bytes=0", "config"],
+            ["crawlcache", "config", "--json", "--set", "memory.bytes=0"],
+        ] {
+            let cli = Cli::try_parse_from(arguments).expect("valid");
+            assert!(cli.global.json);
+            let loaded = cli.global.load(Vec::new()).expect("valid");
+            assert_eq!(loaded.config.memory.bytes, 0);
+        }
+    }
+
+    #[test]
+    fn counts_agree_with_their_word() {
+        let texts = [0, 1, 1234].map(|count| counted(count, "line"));
+        assert_eq!(texts, ["0 lines", "1 line", "1,234 lines"]);
+    }
+
+    #[test]
+    fn flags_go_before_set() {
+        let cli = Cli::try_parse_from([
+            "crawlcache",
+            "serve",
+            "--data-dir",
+            "flag",
+            "--set",
+            "server.data_dir=set",
+            "--set=log.level=off",
+        ]);
+        let Ok(Cli { global, command: Command::Serve(_) }) = cli else { panic!("{cli:?}") };
+        let directory = DataDir { data_dir: Some("flag".to_owned()) };
+        let config = global.load(directory.overrides()).expect("valid").config;
+        assert_eq!((config.server.data_dir, config.log.level), (PathBuf::from("flag"), "off".to_owned()));
+    }
+
+    #[test]
+    fn secrets_among_the_arguments_are_not_shown() {
+        let arguments = ["crawlcache", "stats", "--token", "5ec4e7", "--set", "5ec4e7"];
+        let cli = Cli::try_parse_from(arguments).expect("valid");
+        assert!(!format!("{cli:?}").contains("5ec4e7"), "{cli:?}");
+        let failure = cli.global.load(Vec::new()).expect_err("no value");
+        assert_eq!(failure.exit(), Exit::Usage);
+        assert!(!failure.text(true).expect("text").contains("5ec4e7"));
+    }
+}

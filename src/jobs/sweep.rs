@@ -1,0 +1,67 @@
+//! Removes what has expired from the embedded store, a small batch at a time.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+use crate::store::Result;
+use crate::store::sqlite::{SqliteStore, Swept};
+
+/// Between two batches of one sweep, so that writes are not held up.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What a sweep needs.
+#[derive(Clone, Debug)]
+pub struct Sweep {
+    /// Where.
+    pub store: SqliteStore,
+    /// When.
+    pub clock: Clock,
+    /// What was removed is counted here.
+    pub metrics: Metrics,
+    /// How long expired results are kept for callers that accept them, in seconds.
+    pub keep_stale_seconds: u64,
+}
+
+impl Sweep {
+    /// Removes everything that has expired, batch by batch, until nothing is left or `stop` is cancelled.
+    ///
+    /// # Errors
+    /// As any write; what was removed before stays removed.
+    pub async fn run_once(&self, stop: &CancellationToken) -> Result<Swept> {
+        let mut swept = Swept::default();
+        loop {
+            let now = self.clock.now();
+            let batch = self.store.sweep_batch(now.minus_secs(self.keep_stale_seconds), now).await?;
+            self.metrics.removed("expired").inc_by(batch.results as u64);
+            self.metrics.removed_sessions.with_label_values(&["expired"]).inc_by(batch.sessions as u64);
+            swept.results += batch.results;
+            swept.sessions += batch.sessions;
+            swept.pages += batch.pages;
+            if !batch.is_full() || stop.is_cancelled() {
+                return Ok(swept);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Repeats [`Sweep::run_once`] until `stop` is cancelled.
+    pub async fn run(self, interval: Duration, stop: CancellationToken) {
+        while stop.run_until_cancelled(tokio::time::sleep(interval)).await.is_some() {
+            match self.run_once(&stop).await {
+                Ok(swept) if swept.results + swept.sessions > 0 => {
+                    tracing::info!(
+                        results = swept.results,
+                        sessions = swept.sessions,
+                        pages = swept.pages,
+                        "swept"
+                    );
+                }
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%error, "the sweep failed"),
+            }
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The `crawlcache` binary.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    crawlcache::cli::main()
+}

@@ -1,0 +1,282 @@
+//! What goes wrong around the server: another process, damaged files, disks that are full or read-only.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::support::documents::noise;
+use crate::support::{Server, eventually, required, result_of};
+
+/// Every file in a directory with its content.
+fn files(directory: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut files: Vec<(String, Vec<u8>)> = fs::read_dir(directory)
+        .expect("a directory")
+        .map(|entry| entry.expect("an entry"))
+        .map(|entry| {
+            (entry.file_name().into_string().expect("a name"), fs::read(entry.path()).expect("a file"))
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn a_second_process_on_a_data_directory_is_refused_and_the_first_goes_on() {
+    let first = Server::start(&[]);
+    first.put(&result_of("https://a/", &[]), r#"{"n":1}"#).is(201);
+    let (status, text) = Server::refused(first.data_dir(), &[]);
+    assert!(!status.success());
+    assert!(text.contains("belongs to the running process"), "{text}");
+    assert!(text.contains(first.data_dir().to_str().expect("a path")), "{text}");
+    assert!(!text.contains("panicked"), "{text}");
+    assert_eq!(first.get(&result_of("https://a/", &[])).is(200).body, br#"{"n":1}"#);
+    first.put(&result_of("https://b/", &[]), "{}").is(201);
+}
+
+#[test]
+fn a_killed_process_leaves_its_directory_to_the_next() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let mut first = Server::on(directory.path(), &[]);
+    first.put(&result_of("https://a/", &[]), r#"{"n":1}"#).is(201);
+    first.kill();
+    let second = Server::on(directory.path(), &[]);
+    assert_eq!(second.get(&result_of("https://a/", &[])).is(200).body, br#"{"n":1}"#);
+}
+
+#[test]
+fn a_damaged_database_is_refused_at_start_and_left_as_it_is() {
+    let whole = tempfile::tempdir().expect("a temporary directory");
+    let mut server = Server::on(whole.path(), &[]);
+    for n in 0..20 {
+        server
+            .put(&result_of(&format!("https://a/{n}"), &[]), json!({"html": noise(n, 5000)}).to_string())
+            .is(201);
+    }
+    server.kill();
+    // Opened once by something else, so that everything is in one file.
+    let database = whole.path().join("crawlcache.db");
+    let connection = rusqlite::Connection::open(&database).expect("a database");
+    connection.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(())).expect("moved");
+    drop(connection);
+    let sound = fs::read(&database).expect("a file");
+
+    let garbage = b"this is not a database at all\n".repeat(1000);
+    let mut no_schema = sound.clone();
+    no_schema[100..4000].fill(0xa5);
+    let mut no_header = sound.clone();
+    no_header[..16].fill(0);
+    for (name, damaged) in [("garbage", garbage), ("its schema", no_schema), ("its header", no_header)] {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        fs::write(directory.path().join("crawlcache.db"), &damaged).expect("written");
+        let (status, text) = Server::refused(directory.path(), &[]);
+        assert!(!status.success(), "{name}");
+        assert!(
+            text.contains("crawlcache.db") && text.contains("is not a usable database"),
+            "{name}: {text}"
+        );
+        assert!(text.contains("it was left as it is"), "{name}: {text}");
+        assert!(!text.contains("panicked"), "{name}: {text}");
+        let after = files(directory.path());
+        let (_, content) = after.iter().find(|(name, _)| name == "crawlcache.db").expect("still there");
+        assert!(*content == damaged, "{name}: the file was changed");
+    }
+}
+
+#[test]
+fn a_damaged_body_is_an_error_of_that_result_only_and_healed_by_a_put() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let mut server = Server::on(directory.path(), &[]);
+    for name in ["sound", "damaged"] {
+        let document = json!({"html": noise(1, 5000)});
+        server.put(&result_of(&format!("https://a/{name}"), &[]), document.to_string()).is(201);
+    }
+    server.kill();
+    let connection = rusqlite::Connection::open(directory.path().join("crawlcache.db")).expect("a database");
+    let changed = connection
+        .execute("update results set body = zeroblob(length(body)) where url = 'https://a/damaged'", [])
+        .expect("updated");
+    assert_eq!(changed, 1);
+    drop(connection);
+    let server = Server::on(directory.path(), &[]);
+    let target = result_of("https://a/damaged", &[]);
+    for coding in ["identity", "zstd"] {
+        let request = server.request("GET", &target).header("accept-encoding", coding);
+        request.send().problem(500, "entry_corrupt");
+    }
+    server.get(&result_of("https://a/sound", &[])).is(200);
+    let lines =
+        server.post("/v1/results/batch-get", &json!({"keys": ["https://a/damaged", "https://a/sound"]}));
+    let lines = lines.is(200).lines();
+    assert_eq!((&lines[0]["code"], &lines[1]["status"]), (&json!("entry_corrupt"), &json!(200)));
+    server.put(&target, r#"{"n":2}"#).is(200);
+    assert_eq!(server.get(&target).is(200).json(), json!({"n": 2}));
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_is_refused_with_its_name() {
+    for directory in ["/proc/crawlcache-data", "/dev/null/data"] {
+        let (status, text) = Server::refused(Path::new(directory), &[]);
+        assert!(!status.success());
+        assert!(text.contains(directory) && text.contains("cannot be used"), "{text}");
+        assert!(text.contains("server.data_dir") && !text.contains("panicked"), "{text}");
+    }
+}
+
+/// A file system in memory, as large as it is told to be.
+struct Tmpfs(tempfile::TempDir);
+
+impl Tmpfs {
+    fn mount(options: &str) -> Option<Self> {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let mut command = Command::new("mount");
+        command.args(["-t", "tmpfs", "-o", options, "crawlcache-test"]).arg(directory.path());
+        let mounted = command.output().is_ok_and(|output| output.status.success());
+        required("mounting a tmpfs", mounted.then_some(Self(directory)))
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0.path()).output();
+    }
+}
+
+#[test]
+fn a_read_only_directory_is_refused_at_start() {
+    let Some(disk) = Tmpfs::mount("size=1m,ro") else { return };
+    for directory in [disk.path().to_owned(), disk.path().join("below")] {
+        let (status, text) = Server::refused(&directory, &[]);
+        assert!(!status.success());
+        assert!(text.contains("cannot be used") && text.contains("ead-only"), "{text}");
+        assert!(!text.contains("panicked"), "{text}");
+    }
+    assert!(files(disk.path()).is_empty());
+}
+
+#[test]
+fn a_full_disk_refuses_writes_with_507_and_goes_on_reading_until_there_is_space() {
+    let Some(disk) = Tmpfs::mount("size=24m") else { return };
+    let ballast = disk.path().join("ballast");
+    fs::write(&ballast, vec![1; 8 << 20]).expect("written");
+    let server =
+        Server::on(&disk.path().join("data"), &[("memory.bytes", "0"), ("memory.decoded_bytes", "0")]);
+    let target = |n: u64| result_of(&format!("https://a/{n}"), &[]);
+    let document = |n: u64| json!({"n": n, "html": noise(n, 200_000)}).to_string();
+    let mut stored = 0;
+    let refused = loop {
+        let answer = server.put(&target(stored), document(stored));
+        if answer.status != 201 {
+            break answer;
+        }
+        stored += 1;
+        assert!(stored < 1000, "the disk does not fill up");
+    };
+    let problem = refused.problem(507, "storage_full");
+    assert!(!problem.to_string().contains(disk.path().to_str().expect("a path")), "{problem}");
+    assert!(stored >= 5, "{stored}");
+
+    // Reads go on, nothing half-written is seen, and the service stays ready.
+    for n in 0..stored {
+        assert_eq!(server.get(&target(n)).is(200).json()["n"], n);
+    }
+    server.get(&target(stored)).problem(404, "result_not_found");
+    let ready = server.get("/readyz").is(200);
+    assert_eq!(ready.body, b"degraded\n");
+    let health = server.get("/health").is(200).json();
+    assert_eq!(
+        (&health["status"], &health["backends"]["sqlite"]["status"]),
+        (&json!("degraded"), &json!("degraded"))
+    );
+    let series = server.metrics();
+    assert!(series.of(r#"backend_errors_total{backend="sqlite",reason="full"}"#) >= 1);
+    assert_eq!(series.of(r#"writes_total{op="put",result="error"}"#), 1);
+    assert_eq!(series.of(r#"backend_up{backend="sqlite"}"#), 0);
+    let line = json!({"url": "https://a/batch", "document": {"html": noise(7, 200_000)}});
+    let outcomes =
+        server.request("POST", "/v1/results/batch-put").ndjson(line.to_string()).send().is(200).lines();
+    assert_eq!((&outcomes[0]["status"], &outcomes[0]["code"]), (&json!(507), &json!("storage_full")));
+
+    fs::remove_file(&ballast).expect("removed");
+    server.put(&target(stored), document(stored)).is(201);
+    assert_eq!(server.get(&target(stored)).is(200).json()["n"], stored);
+    assert_eq!(server.get("/readyz").is(200).body, b"ok\n");
+    assert_eq!(server.get("/health").is(200).json()["status"], "healthy");
+    assert_eq!(server.metrics().of(r#"backend_up{backend="sqlite"}"#), 1);
+}
+
+#[test]
+fn an_address_that_others_reach_needs_a_token_or_an_explicit_word() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    for address in ["0.0.0.0:0", "[::]:0"] {
+        let (status, text) = Server::refused(directory.path(), &[("server.listen", address)]);
+        assert!(!status.success());
+        assert!(text.contains("no token is configured") && text.contains("--insecure"), "{text}");
+        assert!(!text.contains("panicked"), "{text}");
+    }
+    let open = Server::on(directory.path(), &[("server.listen", "0.0.0.0:0"), ("server.insecure", "true")]);
+    open.get("/livez").is(200);
+}
+
+#[test]
+fn an_address_in_use_is_refused_with_its_name() {
+    let first = Server::start(&[]);
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let address = first.address().to_string();
+    let (status, text) = Server::refused(directory.path(), &[("server.listen", &address)]);
+    assert!(!status.success());
+    assert!(
+        text.contains("cannot listen on") && text.contains(&address) && !text.contains("panicked"),
+        "{text}"
+    );
+}
+
+#[test]
+fn every_mistake_in_the_configuration_is_reported_at_once() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let settings =
+        [("limits.body_bytes", "lots"), ("results.compression_level", "99"), ("server.lisen", "x")];
+    let (status, text) = Server::refused(directory.path(), &settings);
+    assert!(!status.success());
+    for part in ["limits.body_bytes", "results.compression_level", "1 to 19", "SERVER__LISEN"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(!text.contains("panicked"), "{text}");
+    assert!(files(directory.path()).is_empty(), "nothing was begun");
+}
+
+/// SIGTERM: a request under way is answered, new connections are refused, and the files are at rest.
+#[test]
+fn a_clean_stop_answers_what_is_under_way_and_leaves_one_file() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let mut server = Server::on(directory.path(), &[]);
+    server.put(&result_of("https://a/", &[]), "{}").is(201);
+    let target = result_of("https://b/", &[]);
+    let mut connection = server.begin_put(&target, 7);
+    server.terminate();
+    eventually("it accepts no more", || server.request("GET", "/livez").try_send().is_err().then_some(()));
+    connection.write(br#"{"n":1}"#).expect("sent");
+    connection.answer("PUT").expect("an answer").is(201);
+    let status = server.wait();
+    assert!(status.success(), "{status}");
+    let log = fs::metadata(directory.path().join("crawlcache.db-wal")).map_or(0, |file| file.len());
+    assert_eq!(log, 0, "everything is in the database file");
+    let next = Server::on(directory.path(), &[]);
+    assert_eq!(next.get(&target).is(200).body, br#"{"n":1}"#);
+}
+
+#[test]
+fn a_stop_does_not_wait_for_ever() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let mut server = Server::on(directory.path(), &[("server.shutdown_seconds", "1")]);
+    let _under_way = server.begin_put(&result_of("https://a/", &[]), 7);
+    server.terminate();
+    server.wait();
+    let next = Server::on(directory.path(), &[]);
+    next.get(&result_of("https://a/", &[])).problem(404, "result_not_found");
+}

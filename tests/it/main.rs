@@ -1,0 +1,20 @@
+//! Black-box tests: the real binary, real sockets, nothing of the library but what writes a tokens file.
+
+mod support;
+
+mod bad_bodies;
+mod bad_lines;
+mod bad_parameters;
+mod conditions;
+mod faults;
+mod freshness;
+mod kill;
+mod large;
+mod limits;
+mod listing;
+mod operations;
+mod round_trips;
+mod sessions;
+mod tokens;
+mod transfer;
+mod views;

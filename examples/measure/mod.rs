@@ -1,0 +1,46 @@
+//! What the load programs share: documents from a folder, and latencies as a line of JSON.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+/// The documents in a folder, in order of name.
+pub(crate) fn read_corpus(folder: &Path) -> std::io::Result<Vec<Bytes>> {
+    let mut files =
+        std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
+    files.sort();
+    files.iter().map(|file| Ok(std::fs::read(file)?.into())).collect()
+}
+
+/// The url of entry `number`.
+pub(crate) fn url_of(number: usize) -> String {
+    format!("https://bench.example/page/{number}")
+}
+
+/// How long each request of one client took.
+#[derive(Default)]
+pub(crate) struct Latencies(Vec<Duration>);
+
+impl Latencies {
+    /// Notes a request that began then and ends now.
+    pub(crate) fn note(&mut self, begun: Instant) {
+        self.0.push(begun.elapsed());
+    }
+}
+
+/// All clients' requests in `elapsed`, as JSON: how many, how many a second, and percentiles in microseconds.
+pub(crate) fn report(clients: Vec<Latencies>, elapsed: Duration) -> serde_json::Value {
+    let mut all: Vec<Duration> = clients.into_iter().flat_map(|client| client.0).collect();
+    all.sort_unstable();
+    let percentile = |per_mille: usize| -> u128 {
+        let at = (all.len() * per_mille / 1000).min(all.len().saturating_sub(1));
+        all.get(at).map_or(0, Duration::as_micros)
+    };
+    #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52 requests")]
+    let per_second = all.len() as f64 / elapsed.as_secs_f64();
+    serde_json::json!({
+        "requests": all.len(), "per_second": per_second,
+        "p50_us": percentile(500), "p99_us": percentile(990), "p999_us": percentile(999),
+    })
+}

@@ -1,0 +1,82 @@
+//! What the README says of configuration and metrics is what the code says.
+//!
+//! `UPDATE_DOCUMENTS=1 cargo test --test documents` writes the tables anew.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot read the repository has failed")]
+#![expect(clippy::disallowed_methods, reason = "a test takes its switch from the environment")]
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::sync::Mutex;
+
+use crawlcache::config::{DEFAULT_TOML, Options, load};
+use crawlcache::metrics::Metrics;
+
+/// Compares the text between two markers of the README with what it must be.
+fn check(name: &str, expected: &str) {
+    static README: Mutex<()> = Mutex::new(());
+    // Both tests may write the file.
+    let _one_at_a_time = README.lock();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let readme = fs::read_to_string(&path).unwrap();
+    let (begin, end) = (format!("<!-- {name}: begin -->\n"), format!("<!-- {name}: end -->"));
+    let from = readme.find(&begin).unwrap_or_else(|| panic!("README.md lacks {begin}")) + begin.len();
+    let to = from + readme[from..].find(&end).unwrap_or_else(|| panic!("README.md lacks {end}"));
+    if readme[from..to] == *expected {
+        return;
+    }
+    if std::env::var_os("UPDATE_DOCUMENTS").is_some() {
+        fs::write(&path, format!("{}{expected}{}", &readme[..from], &readme[to..])).unwrap();
+        return;
+    }
+    panic!("the table `{name}` in README.md is out of date; it must be\n{expected}");
+}
+
+/// The comment above each key of default.toml.
+fn comment_of(key: &str) -> String {
+    let (section, name) = key.split_once('.').unwrap();
+    let (mut current, mut comment) = (String::new(), Vec::new());
+    for line in DEFAULT_TOML.lines() {
+        if let Some(title) = line.strip_prefix('[') {
+            title.trim_end_matches(']').clone_into(&mut current);
+            comment.clear();
+        } else if let Some(text) = line.strip_prefix('#') {
+            comment.push(text.trim().to_owned());
+        } else if line.trim().is_empty() {
+            comment.clear();
+        } else if current == section && line.split('=').next().unwrap().trim() == name {
+            return comment.join(" ");
+        } else {
+            comment.clear();
+        }
+    }
+    panic!("{key} has no comment in default.toml")
+}
+
+#[test]
+fn the_table_of_settings() {
+    let loaded = load(&Options::default(), Vec::<(String, String)>::new()).unwrap();
+    let mut table = "| key | default | meaning |\n|---|---|---|\n".to_owned();
+    for setting in loaded.effective.settings() {
+        let meaning = comment_of(setting.key).replace('|', "\\|");
+        writeln!(table, "| `{}` | `{}` | {meaning} |", setting.key, setting.value).unwrap();
+    }
+    check("configuration", &table);
+}
+
+#[test]
+fn the_table_of_metrics() {
+    let metrics = Metrics::new();
+    metrics.add_backend("sqlite", &["full"]);
+    metrics.http_request_duration.with_label_values(&["GET", "/livez", "200"]);
+    let mut table = "| metric | type | labels | meaning |\n|---|---|---|---|\n".to_owned();
+    for family in metrics.families() {
+        if family.name.starts_with("process_") {
+            continue;
+        }
+        let labels = family.labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(" ");
+        writeln!(table, "| `{}` | {} | {labels} | {} |", family.name, family.kind, family.help).unwrap();
+    }
+    check("metrics", &table);
+}

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 
 use serde_json::json;
 
-use crate::host::{Server, run_with_input};
+use crate::host::{Server, run_with_input, wait_for};
 
 /// A document whose order and digits would not survive being parsed into floats or sorted maps.
 const DOCUMENT: &str = "{\"url\":\"https://a/\",\"success\":true,\"status_code\":200,\"n\":1.10,\
@@ -54,7 +54,10 @@ fn misses_say_why() {
     run_with_input(server.command(&["put", "https://a/", "--variant", "v"]), DOCUMENT.as_bytes()).expect(0);
     run_with_input(server.command(&["put", "https://b/", "-", "--ttl", "0"]), DOCUMENT.as_bytes()).expect(0);
     server.put("https://c/", DOCUMENT);
-    std::thread::sleep(std::time::Duration::from_millis(1100));
+    let missing = |arguments: &[&str]| server.run(&[&["get"], arguments].concat()).code == 3;
+    wait_for("expiry and age", || {
+        (missing(&["https://b/"]) && missing(&["https://c/", "--max-age", "0"])).then_some(())
+    });
     for (arguments, reason) in [
         (&["https://nothing/"][..], "absent"),
         (&["https://a/"], "variant"),
@@ -125,7 +128,7 @@ fn what_is_exported_can_be_imported() {
     }
     server.put("https://b.example/", "{\"status_code\":404}");
     run_with_input(server.command(&["put", "https://b.example/old", "--ttl", "0"]), b"{}").expect(0);
-    std::thread::sleep(std::time::Duration::from_millis(1100));
+    wait_for("expiry", || (server.run(&["get", "https://b.example/old"]).code == 3).then_some(()));
 
     let lines = |arguments: &[&str]| {
         let done = server.run(&[&["export"], arguments].concat()).expect(0);

@@ -1,8 +1,8 @@
 //! Encodes documents that are too large to hold decoded: several passes over a source that can be reopened.
 //!
 //! The first pass checks the JSON, the second finds where the top-level fields lie, and each large field is
-//! then compressed in a pass of its own. A crawl result of 97 MB that compresses 600-fold is real, and
-//! decoding it a dozen times costs a second and two windows of memory.
+//! then compressed in a pass of its own. Crawl results of 97 MB that compress several hundredfold are real:
+//! decoding one a dozen times costs time, but only the decoder's window of memory.
 
 use std::io::{BufReader, Read};
 

@@ -93,7 +93,16 @@ impl App {
         };
         supervisor.spawn("sweep", sweep.run(config.sqlite.sweep_interval(), supervisor.stop_signal()));
         supervisor.spawn("tokens", tokens::run(Arc::clone(&tokens), supervisor.stop_signal()));
-        let parts = Parts { config, clock, metrics, results, sessions, memory: memory.clone(), tokens };
+        let parts = Parts {
+            config,
+            clock,
+            metrics,
+            results,
+            sessions,
+            memory: memory.clone(),
+            tokens,
+            backend: "sqlite",
+        };
         Ok(Self { api: Api::new(parts), listener, address, store, memory, supervisor })
     }
 

@@ -3,8 +3,8 @@
 //! The doc comment of a field is its HELP text. No label ever carries a url, host, session or token.
 
 use prometheus::{
-    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    CounterVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 /// Latency buckets in seconds, from 50 µs: a memory hit takes about that.
@@ -17,9 +17,10 @@ const AGE: [f64; 9] =
     [60.0, 600.0, 3600.0, 21_600.0, 86_400.0, 259_200.0, 604_800.0, 2_592_000.0, 7_776_000.0];
 
 /// What a look-up can come to.
-pub const LOOKUP_RESULTS: [&str; 9] = [
+pub const LOOKUP_RESULTS: [&str; 10] = [
     "hit_memory",
     "hit_sqlite",
+    "hit_dynamodb",
     "stale",
     "miss_absent",
     "miss_expired",
@@ -45,6 +46,10 @@ pub const SESSION_OPS: [&str; 11] =
 
 /// What an operation on a session can come to.
 pub const SESSION_RESULTS: [&str; 6] = ["ok", "absent", "expired", "conflict", "rejected", "error"];
+
+/// Why the plain layout cannot hold a document: its size, a value that attributes cannot express, or a field whose name
+/// an attribute of ours has.
+pub const PACKED_REASONS: [&str; 3] = ["size", "value", "name"];
 
 /// The operations of a backend that are timed.
 pub const BACKEND_OPERATIONS: [&str; 11] = [
@@ -86,6 +91,9 @@ macro_rules! catalogue {
     (@make IntCounterVec, $name:expr, $help:expr, [$($label:literal),*]) => {
         IntCounterVec::new(Opts::new($name, $help), &[$($label),*])
     };
+    (@make CounterVec, $name:expr, $help:expr, [$($label:literal),*]) => {
+        CounterVec::new(Opts::new($name, $help), &[$($label),*])
+    };
     (@make IntGaugeVec, $name:expr, $help:expr, [$($label:literal),*]) => {
         IntGaugeVec::new(Opts::new($name, $help), &[$($label),*])
     };
@@ -119,6 +127,14 @@ catalogue! {
     backend_operation_duration: HistogramVec("backend_operation_duration_seconds", ["backend", "operation", "outcome"]; LATENCY);
     /// Failed operations of a backend by condition.
     backend_errors: IntCounterVec("backend_errors_total", ["backend", "reason"]);
+    /// Capacity units that DynamoDB consumed, by table and operation.
+    dynamodb_capacity: CounterVec("dynamodb_capacity_units_total", ["table", "operation", "unit"]);
+    /// Documents that the plain layout could not hold and that were packed instead, by reason.
+    dynamodb_packed: IntCounterVec("dynamodb_packed_instead_total", ["reason"]);
+    /// Keys and items that a batch request left unprocessed and that were sent again.
+    dynamodb_unprocessed: IntCounterVec("dynamodb_unprocessed_total", ["operation"]);
+    /// Requests to AWS that were tried again, a count for each further try.
+    aws_retries: IntCounterVec("aws_retries_total", ["service"]);
     /// Whether a backend serves reads and writes (1), or not everything (0).
     backend_up: IntGaugeVec("backend_up", ["backend"]);
     /// Results held, expired ones that are not yet swept included.
@@ -184,6 +200,15 @@ impl Metrics {
             self.removed_entries.with_label_values(&[reason]);
         }
         self.removed_sessions.with_label_values(&["expired"]);
+        for reason in PACKED_REASONS {
+            self.dynamodb_packed.with_label_values(&[reason]);
+        }
+        for operation in ["batch_get_item", "batch_write_item"] {
+            self.dynamodb_unprocessed.with_label_values(&[operation]);
+        }
+        for service in ["dynamodb", "s3"] {
+            self.aws_retries.with_label_values(&[service]);
+        }
         for kind in ["results", "answers"] {
             self.memory_bytes.with_label_values(&[kind]);
             self.memory_entries.with_label_values(&[kind]);

@@ -22,7 +22,7 @@ const MAY_USE: [(&str, &[&str]); 11] = [
 ];
 
 /// Crates that only these layers may name.
-const KEPT_TO: [(&str, &[&str]); 9] = [
+const KEPT_TO: [(&str, &[&str]); 16] = [
     ("axum", &["api"]),
     ("tower", &["api"]),
     ("tower_http", &["api"]),
@@ -30,6 +30,13 @@ const KEPT_TO: [(&str, &[&str]); 9] = [
     ("utoipa", &["api"]),
     ("rusqlite", &["store"]),
     ("refinery", &["store"]),
+    ("aws_config", &["store"]),
+    ("aws_credential_types", &["store"]),
+    ("aws_sdk_dynamodb", &["store"]),
+    ("aws_sdk_s3", &["store"]),
+    ("aws_smithy_runtime_api", &["store"]),
+    ("aws_smithy_types", &["store"]),
+    ("backon", &["store"]),
     ("clap", &["cli"]),
     ("reqwest", &["cli"]),
 ];

@@ -100,7 +100,7 @@ async fn check(api: &Api) -> (HealthReport, Option<Status>) {
         Ok(Err(error)) => ("unhealthy", Some(error.to_string()), None),
         Err(_) => ("unhealthy", Some(format!("no answer within {} s", PATIENCE.as_secs())), None),
     };
-    let backend = found.as_ref().map_or("sqlite", |found| found.backend);
+    let backend = found.as_ref().map_or(api.backend, |found| found.backend);
     let response_time_ms = begun.elapsed().as_secs_f64() * 1000.0;
     // The condition is for everybody; its text may name paths and is for the log.
     if let Some(error) = &error {
@@ -141,8 +141,11 @@ async fn refresh_gauges(api: &Api) {
         set(&metrics.store_sessions, status.sessions);
         set(&metrics.store_size_bytes, status.size_bytes);
         set(&metrics.store_limit_bytes, status.limit_bytes.unwrap_or(0));
-        metrics.store_bytes.with_label_values(&[backend, "stored"]).set(gauge_value(status.stored_bytes));
-        metrics.store_bytes.with_label_values(&[backend, "decoded"]).set(gauge_value(status.raw_bytes));
+        for (state, bytes) in [("stored", status.stored_bytes), ("decoded", status.raw_bytes)] {
+            if let Some(bytes) = bytes {
+                metrics.store_bytes.with_label_values(&[backend, state]).set(gauge_value(bytes));
+            }
+        }
     }
     let results = api.memory.as_ref().map_or((0, 0), crate::store::tiered::Tiered::usage);
     for (kind, (bytes, entries)) in [("results", results), ("answers", api.shared().answers.usage())] {
@@ -169,10 +172,12 @@ pub(super) struct Stats {
     entries: u64,
     /// Sessions held, expired ones that are not yet swept included.
     sessions: u64,
-    /// Stored size of the results in bytes.
-    stored_bytes: u64,
-    /// Decoded size of the results in bytes.
-    raw_bytes: u64,
+    /// Stored size of the results in bytes; missing where the store does not know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stored_bytes: Option<u64>,
+    /// Decoded size of the results in bytes; missing where the store does not know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    raw_bytes: Option<u64>,
     /// Bytes that the store takes on its medium.
     size_bytes: u64,
     /// The bound on that; missing where there is none.

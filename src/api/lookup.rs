@@ -116,6 +116,7 @@ fn result_of(hit: &Hit, freshness: Freshness) -> &'static str {
         _ if freshness.is_stale() => "stale",
         Source::Memory => "hit_memory",
         Source::Sqlite => "hit_sqlite",
+        Source::Dynamodb => "hit_dynamodb",
     }
 }
 

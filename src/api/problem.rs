@@ -28,7 +28,7 @@ struct Inner {
 pub(super) type Result<T, E = Problem> = std::result::Result<T, E>;
 
 /// Every code with its status and title. The codes are part of the API.
-pub(super) const CODES: [(&str, u16, &str); 39] = [
+pub(super) const CODES: [(&str, u16, &str); 47] = [
     ("malformed_request", 400, "The request could not be read"),
     ("invalid_parameter", 400, "A parameter is missing, unknown or out of range"),
     ("invalid_url", 400, "The url cannot name a page"),
@@ -64,6 +64,14 @@ pub(super) const CODES: [(&str, u16, &str); 39] = [
     ("immutable_field", 422, "The field cannot be changed"),
     ("internal_error", 500, "Something went wrong here"),
     ("entry_corrupt", 500, "What is stored is not what was written"),
+    ("not_supported", 501, "The store, as it is set up, cannot do this"),
+    ("backend_access_denied", 502, "The store denies access to this service"),
+    ("backend_credentials", 502, "The store does not accept this service's credentials"),
+    ("backend_clock_skew", 502, "This service's clock differs too much from the store's"),
+    ("table_missing", 502, "A table of the store does not exist"),
+    ("table_schema", 502, "A table of the store has another schema"),
+    ("throttled", 503, "The store asks for fewer requests"),
+    ("backend_timeout", 503, "The store did not answer in time"),
     ("overloaded", 503, "Too much work at once"),
     ("unavailable", 503, "The store cannot answer"),
     ("timeout", 503, "The answer took too long"),
@@ -194,6 +202,15 @@ impl From<store::Error> for Problem {
             Error::Unavailable { .. } => "unavailable",
             Error::Full { .. } | Error::ReadOnly { .. } => "storage_full",
             Error::Corrupt { .. } => "entry_corrupt",
+            Error::Throttled { .. } => "throttled",
+            Error::Timeout { .. } => "backend_timeout",
+            Error::AccessDenied { .. } => "backend_access_denied",
+            Error::Credentials { .. } => "backend_credentials",
+            Error::ClockSkew { .. } => "backend_clock_skew",
+            Error::MissingTable { .. } => "table_missing",
+            Error::WrongSchema { .. } => "table_schema",
+            Error::TooLarge { .. } => return Self::new("document_too_large", detail),
+            Error::Unsupported { .. } => return Self::new("not_supported", detail),
             Error::Cursor => return Self::new("invalid_cursor", detail).with("field", "cursor"),
             Error::Backend { .. } => "internal_error",
         };
@@ -203,6 +220,15 @@ impl From<store::Error> for Problem {
             "overloaded" => "the store takes no more work just now",
             "unavailable" => "the store cannot be reached",
             "storage_full" => "the store has no space left",
+            "throttled" => "the store asks for fewer requests; try again later",
+            "backend_timeout" => "the store did not answer in time; try again later",
+            "backend_access_denied" => "the store denies this service access; an operator has to grant it",
+            "backend_credentials" => {
+                "the store does not accept this service's credentials; an operator has to renew them"
+            }
+            "backend_clock_skew" => "this service's clock is wrong; an operator has to set it",
+            "table_missing" => "a table of the store does not exist; an operator has to make it",
+            "table_schema" => "a table of the store has another schema; an operator has to choose another",
             "entry_corrupt" => "the stored entry is damaged; store it again to replace it",
             _ => "the store failed; the log has the details under this request's id",
         };

@@ -33,6 +33,8 @@ pub struct Parts {
     pub memory: Option<Tiered>,
     /// The tokens.
     pub tokens: Arc<Watched>,
+    /// The name of the backend behind both.
+    pub backend: &'static str,
 }
 
 /// What every handler shares. Clones are cheap.

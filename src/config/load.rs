@@ -9,6 +9,7 @@ use toml::{Table, Value};
 
 use super::DEFAULT_TOML;
 use super::effective::{Effective, Setting, Source};
+use super::elsewhere::{self, Said};
 use super::environment::{CONFIG_FILE, PREFIX, key_path};
 use super::mistake::{ConfigError, Mistake, describe_toml_error};
 use super::rules::{AT_MOST, KEYS, find};
@@ -56,7 +57,7 @@ where
     let environment: BTreeMap<String, OsString> = environment
         .into_iter()
         .filter_map(|(name, value)| Some((name.into().into_string().ok()?, value.into())))
-        .filter(|(name, _)| name.starts_with(PREFIX))
+        .filter(|(name, _)| name.starts_with(PREFIX) || elsewhere::is_foreign(name))
         .collect();
 
     let mut layers = Layers::default();
@@ -64,6 +65,9 @@ where
     let named = environment.get(CONFIG_FILE).filter(|path| !path.is_empty()).map(PathBuf::from);
     if let Some(path) = options.file.as_ref().or(named.as_ref()) {
         layers.file(path);
+    }
+    for said in elsewhere::said(&environment) {
+        layers.foreign(said);
     }
     for (name, value) in &environment {
         if let Some(path) = key_path(name, value) {
@@ -137,6 +141,25 @@ impl Layers {
         } else {
             let given = Value::String(text.unwrap_or("(not Unicode)").to_owned());
             self.mistakes.push(Mistake::not_allowed(key, source, &given));
+        }
+    }
+
+    /// What a variable of another program says.
+    fn foreign(&mut self, said: Said) {
+        let Some(key) = find(said.path) else {
+            self.mistakes.push(Mistake::unknown(said.path, said.source));
+            return;
+        };
+        match said.text.and_then(|text| key.rule.parse(&text)) {
+            Some(value) => drop(self.values.insert(key.path, (value, said.source))),
+            None => {
+                let given = Value::String(said.given);
+                let mistake = Mistake::not_allowed(key, said.source, &given);
+                self.mistakes.push(match said.allowed {
+                    Some(allowed) => mistake.allowing(allowed),
+                    None => mistake,
+                });
+            }
         }
     }
 

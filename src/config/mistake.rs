@@ -92,6 +92,16 @@ impl Mistake {
         Self::NotAllowed { key: key.path, from, given, allowed: key.rule.allowed() }
     }
 
+    /// The same with other words for what is allowed: a variable need not be written as its key is.
+    pub(super) fn allowing(self, words: &str) -> Self {
+        match self {
+            Self::NotAllowed { key, from, given, .. } => {
+                Self::NotAllowed { key, from, given, allowed: words.to_owned() }
+            }
+            other => other,
+        }
+    }
+
     /// A key that does not exist. Its value stays unsaid: it may be a secret under a misspelt name.
     pub(super) fn unknown(path: &str, from: Source) -> Self {
         let nearest = nearest(path);

@@ -8,6 +8,7 @@
 //! mistake of every layer at once. `rules` says what each key may be, `settings` what it becomes.
 
 mod effective;
+mod elsewhere;
 mod environment;
 mod load;
 mod mistake;
@@ -20,7 +21,10 @@ pub use environment::process_environment;
 pub use load::{Loaded, Options, load};
 pub use mistake::{ConfigError, Mistake};
 pub use secret::EncryptionKey;
-pub use settings::{Auth, Config, Limits, Log, LogFormat, Memory, Results, Server, Sessions, Sqlite};
+pub use settings::{
+    Auth, Backend, Checksums, Config, Dynamodb, Limits, Log, LogFormat, Memory, Results, ResultsLayout, S3,
+    Server, Sessions, Sqlite, Store,
+};
 
 pub(crate) use mistake::describe_toml_error;
 

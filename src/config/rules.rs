@@ -25,8 +25,14 @@ pub(super) struct Key {
 /// What a value may be.
 #[derive(Debug)]
 pub(super) enum Rule {
-    Integer { min: i64, max: i64 },
-    Number { min: f64, max: f64 },
+    Integer {
+        min: i64,
+        max: i64,
+    },
+    Number {
+        min: f64,
+        max: f64,
+    },
     Boolean,
     Choice(&'static [&'static str]),
     Address,
@@ -34,6 +40,14 @@ pub(super) enum Rule {
     OptionalPath,
     EncryptionKey,
     Directives,
+    /// An HTTP address of a service, or nothing.
+    OptionalUrl,
+    /// What names something at AWS: up to so many characters of these, at least so many.
+    Name {
+        min: usize,
+        max: usize,
+        also: &'static str,
+    },
 }
 
 const fn key(path: &'static str, rule: Rule) -> Key {
@@ -42,6 +56,10 @@ const fn key(path: &'static str, rule: Rule) -> Key {
 
 const fn integer(path: &'static str, min: i64, max: i64) -> Key {
     key(path, Rule::Integer { min, max })
+}
+
+const fn name(min: usize, max: usize, also: &'static str) -> Rule {
+    Rule::Name { min, max, also }
 }
 
 /// Every key, in the order of `config/default.toml`.
@@ -66,11 +84,40 @@ pub(super) static KEYS: &[Key] = &[
     key("results.canonical_urls", Rule::Choice(&["off", "v1"])),
     integer("memory.bytes", 0, TEBIBYTE),
     integer("memory.decoded_bytes", 0, TEBIBYTE),
+    integer("memory.trust_seconds", 0, 86_400),
+    key("store.backend", Rule::Choice(&["sqlite", "dynamodb"])),
     integer("sqlite.readers", 1, 64),
     integer("sqlite.cache_bytes", 1 << 16, 1 << 34),
     integer("sqlite.max_bytes", 0, 1 << 50),
     integer("sqlite.sweep_seconds", 1, 86_400),
     integer("sqlite.queue", 1, 1_000_000),
+    key("dynamodb.endpoint", Rule::OptionalUrl),
+    key("dynamodb.region", name(0, 64, "-")),
+    // A table's name has 3 to 255 of these characters (DynamoDB, naming rules).
+    key("dynamodb.table_prefix", name(0, 200, "-_.")),
+    key("dynamodb.results_table", name(3, 255, "-_.")),
+    key("dynamodb.sessions_table", name(3, 255, "-_.")),
+    key("dynamodb.create_tables", Rule::Boolean),
+    key("dynamodb.results_layout", Rule::Choice(&["packed", "plain"])),
+    key("dynamodb.consistent_reads", Rule::Boolean),
+    key("dynamodb.time_index", Rule::Boolean),
+    key("dynamodb.host_index", Rule::Boolean),
+    // DynamoDB takes 409,600 bytes an item, names included: what stands beside the body needs room too.
+    integer("dynamodb.max_item_bytes", 16_384, 380_000),
+    integer("dynamodb.batch_size", 1, 25),
+    integer("dynamodb.batch_window_micros", 0, 100_000),
+    integer("dynamodb.max_connections", 1, 10_000),
+    integer("dynamodb.max_retries", 0, 20),
+    integer("dynamodb.attempt_millis", 50, 600_000),
+    integer("dynamodb.operation_millis", 50, 600_000),
+    key("s3.bucket", name(0, 63, "-.")),
+    key("s3.prefix", name(0, 512, "-_./")),
+    key("s3.endpoint", Rule::OptionalUrl),
+    key("s3.region", name(0, 64, "-")),
+    key("s3.path_style", Rule::Boolean),
+    key("s3.checksums", Rule::Choice(&["when_required", "always"])),
+    integer("s3.attempt_millis", 50, 600_000),
+    integer("s3.operation_millis", 50, 600_000),
     integer("sessions.browser_ttl_seconds", 1, CENTURY_SECONDS),
     integer("sessions.mcp_ttl_seconds", 1, CENTURY_SECONDS),
     integer("sessions.max_bytes", 1024, 1 << 26),
@@ -85,8 +132,12 @@ pub(super) static KEYS: &[Key] = &[
 ];
 
 /// Pairs of keys of which the first must not be more than the second.
-pub(super) const AT_MOST: [(&str, &str); 2] =
-    [("limits.body_bytes", "limits.body_memory_bytes"), ("results.ttl_seconds", "results.max_ttl_seconds")];
+pub(super) const AT_MOST: [(&str, &str); 4] = [
+    ("limits.body_bytes", "limits.body_memory_bytes"),
+    ("results.ttl_seconds", "results.max_ttl_seconds"),
+    ("dynamodb.attempt_millis", "dynamodb.operation_millis"),
+    ("s3.attempt_millis", "s3.operation_millis"),
+];
 
 /// The key of that path, if there is one.
 pub(super) fn find(path: &str) -> Option<&'static Key> {
@@ -125,6 +176,11 @@ impl Rule {
             (Self::OptionalPath, Value::String(text)) => is_path(text),
             (Self::EncryptionKey, Value::String(text)) => EncryptionKey::from_hex(text).is_some(),
             (Self::Directives, Value::String(text)) => are_directives(text),
+            (Self::OptionalUrl, Value::String(text)) => text.is_empty() || is_service_url(text),
+            (Self::Name { min, max, also }, Value::String(text)) => {
+                let known = |c: char| c.is_ascii_alphanumeric() || also.contains(c);
+                (*min..=*max).contains(&text.len()) && text.chars().all(known)
+            }
             _ => false,
         };
         if allowed { Ok(value) } else { Err(value) }
@@ -165,8 +221,26 @@ impl Rule {
             Self::Directives => "levels (off, error, warn, info, debug, trace) and target=level directives, \
                                  separated by commas without spaces"
                 .to_owned(),
+            Self::OptionalUrl => {
+                "a URL of scheme, host and port, such as http://localhost:8000, or empty".to_owned()
+            }
+            Self::Name { min, max, also } => {
+                let also: Vec<String> = also.chars().map(|c| format!("`{c}`")).collect();
+                format!("{min} to {max} of A-Z, a-z, 0-9, {}", also.join(", "))
+            }
         }
     }
+}
+
+fn is_service_url(text: &str) -> bool {
+    url::Url::parse(text).is_ok_and(|url| {
+        matches!(url.scheme(), "http" | "https")
+            && url.has_host()
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none()
+    })
 }
 
 fn is_path(text: &str) -> bool {
@@ -251,6 +325,26 @@ mod tests {
         assert!(rule("server.data_dir").parse("").is_none());
         assert!(rule("auth.tokens_file").parse("").is_some());
         assert!(rule("auth.tokens_file").parse("a\nb").is_none());
+    }
+
+    #[test]
+    fn endpoints_and_names() {
+        let endpoint = rule("dynamodb.endpoint");
+        for text in
+            ["", "http://localhost:8000", "https://dynamodb.eu-west-1.amazonaws.com", "http://[::1]:80/"]
+        {
+            assert!(endpoint.parse(text).is_some(), "{text}");
+        }
+        for text in ["localhost:8000", "ftp://a", "http://", "http://u:p@a", "http://a?b", "x y"] {
+            assert!(endpoint.parse(text).is_none(), "{text}");
+        }
+        let table = rule("dynamodb.results_table");
+        for (text, accepted) in
+            [("abc", true), ("prod-crawl4ai.Results_2", true), ("ab", false), ("a b c", false)]
+        {
+            assert_eq!(table.parse(text).is_some(), accepted, "{text}");
+        }
+        assert_eq!(table.allowed(), "3 to 255 of A-Z, a-z, 0-9, `-`, `_`, `.`");
     }
 
     #[test]

@@ -24,8 +24,14 @@ pub struct Config {
     pub results: Results,
     /// The memory tier.
     pub memory: Memory,
+    /// Which store.
+    pub store: Store,
     /// The embedded store.
     pub sqlite: Sqlite,
+    /// The store in DynamoDB.
+    pub dynamodb: Dynamodb,
+    /// Where bodies too large for DynamoDB go.
+    pub s3: S3,
     /// How sessions are kept.
     pub sessions: Sessions,
     /// Tokens.
@@ -145,6 +151,154 @@ pub struct Memory {
     pub bytes: u64,
     /// The size of the ready-made answers for clients without zstd; 0 keeps none.
     pub decoded_bytes: u64,
+    /// How long a copy answers without asking a store that other instances write too.
+    pub trust_seconds: u64,
+}
+
+impl Memory {
+    /// [`Memory::trust_seconds`] as a duration.
+    pub const fn trust(&self) -> Duration {
+        Duration::from_secs(self.trust_seconds)
+    }
+}
+
+/// `[store]`: which store.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Store {
+    /// Where results and sessions are kept.
+    pub backend: Backend,
+}
+
+/// Where results and sessions are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    /// The embedded store.
+    Sqlite,
+    /// DynamoDB, at AWS or compatible.
+    Dynamodb,
+}
+
+/// `[dynamodb]`: the store in DynamoDB.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dynamodb {
+    /// The URL of the service; empty for AWS itself.
+    pub endpoint: String,
+    /// The region; empty for the one that the AWS chain finds.
+    pub region: String,
+    /// Goes in front of both names. Use [`Dynamodb::results_table`] and [`Dynamodb::sessions_table`].
+    pub table_prefix: String,
+    /// The table of results, without its prefix.
+    pub results_table: String,
+    /// The table of sessions, without its prefix.
+    pub sessions_table: String,
+    /// Whether a start makes the tables that are missing.
+    pub create_tables: bool,
+    /// How results are written.
+    pub results_layout: ResultsLayout,
+    /// Whether every read is strongly consistent.
+    pub consistent_reads: bool,
+    /// Whether the table of results has an index by time.
+    pub time_index: bool,
+    /// Whether the table of results has an index by host.
+    pub host_index: bool,
+    /// The largest item in bytes.
+    pub max_item_bytes: usize,
+    /// How many items one `BatchWriteItem` holds, at most 25.
+    pub batch_size: usize,
+    /// How long a read waits for others to share a request with; 0 for not at all.
+    pub batch_window_micros: u64,
+    /// How many requests are under way at once.
+    pub max_connections: usize,
+    /// How many times a failed request is tried again.
+    pub max_retries: u32,
+    /// How long one try may take.
+    pub attempt_millis: u64,
+    /// How long an operation may take with all its tries.
+    pub operation_millis: u64,
+}
+
+impl Dynamodb {
+    /// The full name of the table of results.
+    pub fn results_table(&self) -> String {
+        format!("{}{}", self.table_prefix, self.results_table)
+    }
+
+    /// The full name of the table of sessions.
+    pub fn sessions_table(&self) -> String {
+        format!("{}{}", self.table_prefix, self.sessions_table)
+    }
+
+    /// [`Dynamodb::attempt_millis`] as a duration.
+    pub const fn attempt_timeout(&self) -> Duration {
+        Duration::from_millis(self.attempt_millis)
+    }
+
+    /// [`Dynamodb::operation_millis`] as a duration.
+    pub const fn operation_timeout(&self) -> Duration {
+        Duration::from_millis(self.operation_millis)
+    }
+
+    /// [`Dynamodb::batch_window_micros`] as a duration.
+    pub const fn batch_window(&self) -> Duration {
+        Duration::from_micros(self.batch_window_micros)
+    }
+}
+
+/// How results are written to DynamoDB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ResultsLayout {
+    /// The document as one binary attribute.
+    Packed,
+    /// An attribute a field, for other programs.
+    Plain,
+}
+
+/// `[s3]`: where bodies too large for an item of DynamoDB go.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct S3 {
+    /// The bucket; empty keeps such bodies in DynamoDB.
+    pub bucket: String,
+    /// What the keys of objects begin with.
+    pub prefix: String,
+    /// The URL of the service; empty for AWS itself.
+    pub endpoint: String,
+    /// The region; empty for that of DynamoDB.
+    pub region: String,
+    /// Whether the bucket is named in the path.
+    pub path_style: bool,
+    /// Whether uploads carry a checksum.
+    pub checksums: Checksums,
+    /// How long one try may take.
+    pub attempt_millis: u64,
+    /// How long an operation may take with all its tries.
+    pub operation_millis: u64,
+}
+
+impl S3 {
+    /// [`S3::attempt_millis`] as a duration.
+    pub const fn attempt_timeout(&self) -> Duration {
+        Duration::from_millis(self.attempt_millis)
+    }
+
+    /// [`S3::operation_millis`] as a duration.
+    pub const fn operation_timeout(&self) -> Duration {
+        Duration::from_millis(self.operation_millis)
+    }
+}
+
+/// Whether uploads carry a checksum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Checksums {
+    /// Always.
+    Always,
+    /// Only where S3 demands one.
+    WhenRequired,
 }
 
 /// `[sqlite]`: the embedded store.

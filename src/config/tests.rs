@@ -60,6 +60,8 @@ fn another(key: &Key, default: &Value) -> String {
         Rule::Path | Rule::OptionalPath => "elsewhere/é".to_owned(),
         Rule::EncryptionKey => KEY_HEX.to_owned(),
         Rule::Directives => "debug".to_owned(),
+        Rule::OptionalUrl => "http://[::1]:8000".to_owned(),
+        Rule::Name { .. } => "another-name".to_owned(),
     }
 }
 
@@ -185,6 +187,8 @@ fn every_rule_is_as_strict_as_its_field() {
             Rule::OptionalPath => vec!["".into(), "é x".into()],
             Rule::EncryptionKey => vec!["".into(), KEY_HEX.into()],
             Rule::Directives => vec!["off".into()],
+            Rule::OptionalUrl => vec!["".into(), "http://localhost:8000".into()],
+            Rule::Name { min, max, .. } => vec!["a".repeat(min).into(), "a".repeat(max).into()],
         };
         for value in extremes {
             let (section, name) = key.split();

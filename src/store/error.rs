@@ -46,6 +46,78 @@ pub enum Error {
         /// Where.
         detail: String,
     },
+    /// The backend asks for fewer requests: capacity is used up.
+    #[error("the {backend} store asks for fewer requests: {detail}")]
+    Throttled {
+        /// The backend's name.
+        backend: &'static str,
+        /// What it said.
+        detail: String,
+    },
+    /// No answer within the configured time, all tries included.
+    #[error("the {backend} store did not answer in time: {detail}")]
+    Timeout {
+        /// The backend's name.
+        backend: &'static str,
+        /// What was waited for.
+        detail: String,
+    },
+    /// The credentials do not permit the operation.
+    #[error("the {backend} store denies access: {detail}")]
+    AccessDenied {
+        /// The backend's name.
+        backend: &'static str,
+        /// What was denied.
+        detail: String,
+    },
+    /// There are no credentials, or they are expired or unknown.
+    #[error("the {backend} store does not accept the credentials: {detail}")]
+    Credentials {
+        /// The backend's name.
+        backend: &'static str,
+        /// What it said.
+        detail: String,
+    },
+    /// This host's clock is too far from the backend's for a signature to hold.
+    #[error("the {backend} store says that the clock of this host is wrong: {detail}")]
+    ClockSkew {
+        /// The backend's name.
+        backend: &'static str,
+        /// What it said.
+        detail: String,
+    },
+    /// A table does not exist.
+    #[error("the {backend} store has no such table: {detail}")]
+    MissingTable {
+        /// The backend's name.
+        backend: &'static str,
+        /// Which, and what makes it.
+        detail: String,
+    },
+    /// A table does not have the keys that it must have.
+    #[error("the {backend} store has a table of another schema: {detail}")]
+    WrongSchema {
+        /// The backend's name.
+        backend: &'static str,
+        /// Which, and how it differs.
+        detail: String,
+    },
+    /// One entry is larger than the backend can hold.
+    #[error("the {backend} store cannot hold anything so large: {detail}")]
+    TooLarge {
+        /// The backend's name.
+        backend: &'static str,
+        /// What is too large.
+        detail: String,
+    },
+    /// The backend, as it is set up, has no way to do this.
+    #[error("the {backend} store does not do this: {detail}")]
+    Unsupported {
+        /// The backend's name.
+        backend: &'static str,
+        /// What is missing, and how to get it.
+        detail: String,
+    },
     /// A page cursor that this store did not hand out.
     #[error("the cursor does not belong to this listing")]
     Cursor,
@@ -68,12 +140,37 @@ impl Error {
             Self::Full { .. } => "full",
             Self::ReadOnly { .. } => "read_only",
             Self::Corrupt { .. } => "corrupt",
+            Self::Throttled { .. } => "throttled",
+            Self::Timeout { .. } => "timeout",
+            Self::AccessDenied { .. } => "access_denied",
+            Self::Credentials { .. } => "credentials",
+            Self::ClockSkew { .. } => "clock_skew",
+            Self::MissingTable { .. } => "missing_table",
+            Self::WrongSchema { .. } => "wrong_schema",
+            Self::TooLarge { .. } => "too_large",
+            Self::Unsupported { .. } => "unsupported",
             Self::Cursor => "cursor",
             Self::Backend { .. } => "backend",
         }
     }
 
     /// All words of [`Error::reason`].
-    pub const REASONS: [&'static str; 7] =
-        ["overloaded", "unavailable", "full", "read_only", "corrupt", "cursor", "backend"];
+    pub const REASONS: [&'static str; 16] = [
+        "overloaded",
+        "unavailable",
+        "full",
+        "read_only",
+        "corrupt",
+        "throttled",
+        "timeout",
+        "access_denied",
+        "credentials",
+        "clock_skew",
+        "missing_table",
+        "wrong_schema",
+        "too_large",
+        "unsupported",
+        "cursor",
+        "backend",
+    ];
 }

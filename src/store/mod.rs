@@ -1,10 +1,11 @@
 //! Where results and sessions are kept: two narrow contracts, the stores that fulfil them, and their composition.
 //!
-//! Leaves keep data ([`sqlite`], and [`memory`] for tests). Wrappers add one concern and need only the inner
+//! Leaves keep data ([`sqlite`], [`dynamodb`], and [`memory`] for tests). Wrappers add one concern and need only the inner
 //! store: [`tiered`] puts memory in front, [`metered`] counts and times. A composed store prints itself.
 
 #[cfg(test)]
 pub(crate) mod conformance;
+pub mod dynamodb;
 mod error;
 mod heat;
 pub mod memory;
@@ -40,16 +41,17 @@ pub enum Health {
 /// What a backend says about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
-    /// The backend's name: `sqlite`, `memory`.
+    /// The backend's name: `sqlite`, `dynamodb`, `memory`.
     pub backend: &'static str,
     /// How it is.
     pub health: Health,
-    /// How many entries it holds, expired ones that are not yet swept included.
+    /// How many entries it holds, expired ones that are not yet swept included. DynamoDB's own estimate may be hours
+    /// old.
     pub entries: u64,
-    /// Their stored size in bytes.
-    pub stored_bytes: u64,
-    /// Their decoded size in bytes.
-    pub raw_bytes: u64,
+    /// Their stored size in bytes; `None` where the backend does not know.
+    pub stored_bytes: Option<u64>,
+    /// Their decoded size in bytes; `None` where the backend does not know.
+    pub raw_bytes: Option<u64>,
     /// How many sessions it holds.
     pub sessions: u64,
     /// Bytes that the backend takes on its medium.

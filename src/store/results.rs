@@ -65,6 +65,8 @@ pub enum Source {
     Memory,
     /// The embedded store.
     Sqlite,
+    /// The store in DynamoDB.
+    Dynamodb,
 }
 
 impl Source {
@@ -73,6 +75,7 @@ impl Source {
         match self {
             Self::Memory => "memory",
             Self::Sqlite => "sqlite",
+            Self::Dynamodb => "dynamodb",
         }
     }
 }

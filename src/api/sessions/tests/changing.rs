@@ -177,6 +177,7 @@ fn contested() -> (Service, Arc<AtomicBool>) {
         sessions: Arc::new(contested),
         memory: None,
         tokens: Arc::new(Watched::open(&directory.path().join("tokens.toml")).expect("opens")),
+        backend: "memory",
     };
     (Service { router: router(Api::new(parts)), clock, metrics, store: inner, token: None }, busy)
 }

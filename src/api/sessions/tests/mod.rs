@@ -92,6 +92,7 @@ impl Service {
             sessions: Arc::new(store.clone()),
             memory: None,
             tokens,
+            backend: "memory",
         };
         let router = router(Api::new(parts));
         (Self { router, clock, metrics, store, token: None }, texts)

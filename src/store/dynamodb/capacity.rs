@@ -1,0 +1,156 @@
+//! What requests cost: capacity units by table and operation, and retries.
+
+use aws_sdk_dynamodb::types::ConsumedCapacity;
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::Intercept;
+use aws_smithy_runtime_api::client::interceptors::context::BeforeTransmitInterceptorContextRef;
+use aws_smithy_runtime_api::client::retries::RequestAttempts;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::config_bag::ConfigBag;
+use prometheus::{Counter, CounterVec, IntCounter};
+
+use crate::metrics::Metrics;
+
+/// Which of the two tables; its name is the operator's, and no label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Table {
+    /// That of results.
+    Results,
+    /// That of sessions.
+    Sessions,
+}
+
+impl Table {
+    const ALL: [Self; 2] = [Self::Results, Self::Sessions];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Results => "results",
+            Self::Sessions => "sessions",
+        }
+    }
+}
+
+/// An operation of DynamoDB that consumes capacity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Operation {
+    /// `GetItem`.
+    Get,
+    /// `BatchGetItem`.
+    BatchGet,
+    /// `Query`.
+    Query,
+    /// `Scan`, for tools only.
+    Scan,
+    /// `PutItem`.
+    Put,
+    /// `UpdateItem`.
+    Update,
+    /// `DeleteItem`.
+    Delete,
+    /// `BatchWriteItem`.
+    BatchWrite,
+}
+
+impl Operation {
+    const ALL: [Self; 8] = [
+        Self::Get,
+        Self::BatchGet,
+        Self::Query,
+        Self::Scan,
+        Self::Put,
+        Self::Update,
+        Self::Delete,
+        Self::BatchWrite,
+    ];
+
+    /// Its word, and the unit that it consumes.
+    const fn label(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Get => ("get_item", "read"),
+            Self::BatchGet => ("batch_get_item", "read"),
+            Self::Query => ("query", "read"),
+            Self::Scan => ("scan", "read"),
+            Self::Put => ("put_item", "write"),
+            Self::Update => ("update_item", "write"),
+            Self::Delete => ("delete_item", "write"),
+            Self::BatchWrite => ("batch_write_item", "write"),
+        }
+    }
+}
+
+/// The counters of consumed capacity.
+pub(super) struct Capacity(Vec<Counter>);
+
+impl Capacity {
+    pub(super) fn new(metrics: &Metrics) -> Self {
+        let units: &CounterVec = &metrics.dynamodb_capacity;
+        let counter = |table: Table, operation: Operation| {
+            let (word, unit) = operation.label();
+            units.with_label_values(&[table.as_str(), word, unit])
+        };
+        let of = |table| Operation::ALL.map(|operation| counter(table, operation));
+        Self(Table::ALL.into_iter().flat_map(of).collect())
+    }
+
+    pub(super) fn count<'c>(
+        &self,
+        table: Table,
+        operation: Operation,
+        consumed: impl IntoIterator<Item = &'c ConsumedCapacity>,
+    ) {
+        let units: f64 = consumed.into_iter().filter_map(|consumed| consumed.capacity_units).sum();
+        self.0[table as usize * Operation::ALL.len() + operation as usize].inc_by(units.max(0.0));
+    }
+}
+
+/// Counts the tries of a request after the first.
+#[derive(Debug)]
+pub(super) struct CountRetries(IntCounter);
+
+impl CountRetries {
+    pub(super) fn new(metrics: &Metrics, service: &str) -> Self {
+        Self(metrics.aws_retries.with_label_values(&[service]))
+    }
+}
+
+#[aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint]
+impl Intercept for CountRetries {
+    fn name(&self) -> &'static str {
+        "CountRetries"
+    }
+
+    fn read_before_attempt(
+        &self,
+        _context: &BeforeTransmitInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        bag: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if bag.load::<RequestAttempts>().is_some_and(|attempts| attempts.attempts() > 1) {
+            self.0.inc();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_pair_has_its_counter() {
+        let metrics = Metrics::new();
+        let capacity = Capacity::new(&metrics);
+        let consumed = |units| ConsumedCapacity::builder().capacity_units(units).build();
+        capacity.count(Table::Sessions, Operation::Update, &[consumed(1.5), consumed(2.0)]);
+        capacity.count(Table::Results, Operation::Get, &[consumed(0.5)]);
+        let text = metrics.render().expect("renders");
+        for line in [
+            r#"crawlcache_dynamodb_capacity_units_total{operation="update_item",table="sessions",unit="write"} 3.5"#,
+            r#"crawlcache_dynamodb_capacity_units_total{operation="get_item",table="results",unit="read"} 0.5"#,
+            r#"crawlcache_dynamodb_capacity_units_total{operation="query",table="results",unit="read"} 0"#,
+        ] {
+            assert!(text.contains(line), "{line} is missing from\n{text}");
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! The connection to AWS: clients with our own timeouts and retries, and a bound on requests under way.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::{self, ProvideCredentials, future};
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::types::ConsumedCapacity;
+use aws_sdk_s3::config::RequestChecksumCalculation;
+use tokio::sync::Semaphore;
+
+use super::capacity::{Capacity, CountRetries, Operation, Table};
+use super::failure::Failure;
+use crate::config::{self, Checksums};
+use crate::metrics::Metrics;
+
+/// The region of a service that has none of its own, and of an account that names none.
+const DEFAULT_REGION: &str = "us-east-1";
+
+/// Before the first retry. The SDK's own second is longer than most callers wait.
+const FIRST_BACKOFF: Duration = Duration::from_millis(25);
+
+/// Before any retry at most.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
+
+/// The clients and what they share. Clones share everything, the retry budget included.
+#[derive(Clone)]
+pub struct Aws(Arc<Inner>);
+
+struct Inner {
+    dynamodb: aws_sdk_dynamodb::Client,
+    /// The client of the bucket for large bodies, where one is configured.
+    s3: Option<aws_sdk_s3::Client>,
+    /// Requests that may still be sent.
+    turns: Semaphore,
+    operation_timeout: Duration,
+    capacity: Capacity,
+    place: String,
+}
+
+impl Aws {
+    /// Makes the clients. Nothing is asked of the services yet; where no region is configured, the machine may be.
+    pub async fn connect(dynamodb: &config::Dynamodb, s3: &config::S3, metrics: &Metrics) -> Self {
+        let capacity = Capacity::new(metrics);
+        let shared = shared_config(dynamodb).await;
+        let region = shared.region().map_or(DEFAULT_REGION, Region::as_ref).to_owned();
+        let mut own = aws_sdk_dynamodb::config::Builder::from(&shared)
+            .timeout_config(timeouts(dynamodb.attempt_timeout(), dynamodb.operation_timeout()))
+            .interceptor(CountRetries::new(metrics, "dynamodb"));
+        if !dynamodb.endpoint.is_empty() {
+            own = own.endpoint_url(&dynamodb.endpoint);
+        }
+        let place = match dynamodb.endpoint.as_str() {
+            "" => region,
+            endpoint => endpoint.to_owned(),
+        };
+        let bucket = (!s3.bucket.is_empty()).then(|| s3_client(&shared, s3, metrics));
+        Self::of(aws_sdk_dynamodb::Client::from_conf(own.build()), bucket, dynamodb, capacity, place)
+    }
+
+    fn of(
+        dynamodb: aws_sdk_dynamodb::Client,
+        s3: Option<aws_sdk_s3::Client>,
+        config: &config::Dynamodb,
+        capacity: Capacity,
+        place: String,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            dynamodb,
+            s3,
+            turns: Semaphore::new(config.max_connections),
+            operation_timeout: config.operation_timeout(),
+            capacity,
+            place,
+        }))
+    }
+
+    /// One with a client that a test has made, such as one that answers by rules.
+    #[cfg(test)]
+    pub(crate) fn with_client(
+        dynamodb: aws_sdk_dynamodb::Client,
+        config: &config::Dynamodb,
+        metrics: &Metrics,
+    ) -> Self {
+        Self::of(dynamodb, None, config, Capacity::new(metrics), "a test".to_owned())
+    }
+
+    /// The client of DynamoDB. Send what it builds through [`Aws::call`].
+    pub(super) fn dynamodb(&self) -> &aws_sdk_dynamodb::Client {
+        &self.0.dynamodb
+    }
+
+    /// The client of the bucket, where one is configured. Send what it builds through [`Aws::call`].
+    pub(super) fn s3(&self) -> Option<&aws_sdk_s3::Client> {
+        self.0.s3.as_ref()
+    }
+
+    /// How long an operation may take with all its tries.
+    pub(super) fn operation_timeout(&self) -> Duration {
+        self.0.operation_timeout
+    }
+
+    /// The endpoint, or the region where that is AWS itself.
+    pub fn place(&self) -> &str {
+        &self.0.place
+    }
+
+    /// Sends a request when it is its turn, and sorts what may go wrong by condition.
+    pub(super) async fn call<T, E>(
+        &self,
+        request: impl Future<Output = Result<T, SdkError<E>>>,
+    ) -> Result<T, Failure>
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        let turn = tokio::time::timeout(self.0.operation_timeout, self.0.turns.acquire());
+        let _turn = match turn.await {
+            Ok(turn) => turn.expect("the semaphore is never closed"),
+            Err(_) => return Err(Failure::no_turn()),
+        };
+        request.await.map_err(|error| Failure::of(&error))
+    }
+
+    /// Counts what a request has consumed.
+    pub(super) fn count<'c>(
+        &self,
+        table: Table,
+        operation: Operation,
+        consumed: impl IntoIterator<Item = &'c ConsumedCapacity>,
+    ) {
+        self.0.capacity.count(table, operation, consumed);
+    }
+}
+
+impl fmt::Debug for Aws {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Aws").field("place", &self.0.place).finish_non_exhaustive()
+    }
+}
+
+/// Credentials, region, retries: what the clients have in common, and so one budget of retries.
+async fn shared_config(dynamodb: &config::Dynamodb) -> SdkConfig {
+    let given = (!dynamodb.region.is_empty()).then(|| Region::new(dynamodb.region.clone()));
+    let is_local = is_loopback(&dynamodb.endpoint);
+    let retries = RetryConfig::standard()
+        .with_max_attempts(dynamodb.max_retries + 1)
+        .with_initial_backoff(FIRST_BACKOFF)
+        .with_max_backoff(LONGEST_BACKOFF);
+    let loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).retry_config(retries);
+    if is_local {
+        // Asking the machine for its region and credentials would take seconds where there is no AWS.
+        let region = given.unwrap_or_else(|| Region::from_static(DEFAULT_REGION));
+        return loader.region(region).credentials_provider(EnvironmentOrDummy::default()).load().await;
+    }
+    let region = RegionProviderChain::first_try(given)
+        .or_default_provider()
+        .or_else(Region::from_static(DEFAULT_REGION));
+    loader.region(region).load().await
+}
+
+fn s3_client(shared: &SdkConfig, s3: &config::S3, metrics: &Metrics) -> aws_sdk_s3::Client {
+    let checksums = match s3.checksums {
+        Checksums::Always => RequestChecksumCalculation::WhenSupported,
+        Checksums::WhenRequired => RequestChecksumCalculation::WhenRequired,
+    };
+    let mut own = aws_sdk_s3::config::Builder::from(shared)
+        .timeout_config(timeouts(s3.attempt_timeout(), s3.operation_timeout()))
+        .interceptor(CountRetries::new(metrics, "s3"))
+        .request_checksum_calculation(checksums)
+        .force_path_style(s3.path_style);
+    if !s3.region.is_empty() {
+        own = own.region(Region::new(s3.region.clone()));
+    }
+    if !s3.endpoint.is_empty() {
+        own = own.endpoint_url(&s3.endpoint);
+    }
+    aws_sdk_s3::Client::from_conf(own.build())
+}
+
+/// The SDK bounds only the time to connect.
+fn timeouts(attempt: Duration, operation: Duration) -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(attempt)
+        .operation_attempt_timeout(attempt)
+        .operation_timeout(operation)
+        .build()
+}
+
+fn is_loopback(endpoint: &str) -> bool {
+    url::Url::parse(endpoint).is_ok_and(|url| match url.host() {
+        Some(url::Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    })
+}
+
+/// Those of the environment, or a pair that DynamoDB Local takes like any other.
+#[derive(Debug, Default)]
+struct EnvironmentOrDummy(aws_config::environment::EnvironmentVariableCredentialsProvider);
+
+impl ProvideCredentials for EnvironmentOrDummy {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(async {
+            match self.0.provide_credentials().await {
+                Err(provider::error::CredentialsError::CredentialsNotLoaded(_)) => {
+                    Ok(Credentials::new("dummy", "dummy", None, None, "loopback"))
+                }
+                found => found,
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_endpoints() {
+        for (endpoint, local) in [
+            ("http://localhost:8000", true),
+            ("http://127.0.0.1:8000", true),
+            ("http://[::1]:8000", true),
+            ("http://dynamodb-local:8000", false),
+            ("https://dynamodb.eu-west-1.amazonaws.com", false),
+            ("", false),
+        ] {
+            assert_eq!(is_loopback(endpoint), local, "{endpoint}");
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! What AWS answered, sorted by what can be done about it.
+
+use std::error::Error as StdError;
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+
+use super::BACKEND;
+use crate::store::Error;
+
+/// Why a request came to nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    /// What kind of failure.
+    pub(super) kind: Kind,
+    /// What was said.
+    pub(super) detail: String,
+}
+
+/// The conditions that matter to somebody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The condition of a conditional write does not hold.
+    Condition,
+    /// Capacity is used up, even after retries.
+    Throttled,
+    /// No answer in time.
+    Timeout,
+    /// No connection, or an error of the service itself.
+    Unavailable,
+    /// All requests that may be under way are.
+    Overloaded,
+    /// The credentials do not permit it.
+    AccessDenied,
+    /// There are none, or they are expired or unknown.
+    Credentials,
+    /// The signature's time is not the service's.
+    ClockSkew,
+    /// There is no such table, index or bucket.
+    MissingTable,
+    /// A table has other keys.
+    WrongSchema,
+    /// An item is larger than DynamoDB allows.
+    TooLarge,
+    /// There is no such object.
+    MissingObject,
+    /// It exists already, or is being changed.
+    InUse,
+    /// The endpoint does not know the operation.
+    Unknown,
+    /// Anything else.
+    Other,
+}
+
+impl Failure {
+    pub(super) fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into() }
+    }
+
+    /// All requests that may be under way have been for as long as an operation may take.
+    pub(super) fn no_turn() -> Self {
+        Self::new(Kind::Overloaded, "all connections have been busy for as long as an operation may take")
+    }
+
+    /// Sorts what the SDK returned.
+    pub(super) fn of<E>(error: &SdkError<E>) -> Self
+    where
+        E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
+    {
+        let detail = DisplayErrorContext(error).to_string();
+        let kind = match error {
+            SdkError::TimeoutError(_) => Kind::Timeout,
+            SdkError::DispatchFailure(_) | SdkError::ConstructionFailure(_)
+                if is_about_credentials(error) =>
+            {
+                Kind::Credentials
+            }
+            SdkError::DispatchFailure(failure) if failure.is_timeout() => Kind::Timeout,
+            SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => Kind::Unavailable,
+            SdkError::ServiceError(service) => {
+                let said = service.err();
+                let status = service.raw().status().as_u16();
+                let kind =
+                    kind_of(said.code().unwrap_or_default(), said.message().unwrap_or_default(), status);
+                let detail = format!(
+                    "{}: {}",
+                    said.code().unwrap_or("no code"),
+                    said.message().unwrap_or("no message")
+                );
+                return Self { kind, detail };
+            }
+            _ => Kind::Other,
+        };
+        Self { kind, detail }
+    }
+
+    /// The condition of a conditional write does not hold.
+    pub(super) fn is_condition(&self) -> bool {
+        self.kind == Kind::Condition
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(Failure { kind, detail }: Failure) -> Self {
+        let backend = BACKEND;
+        match kind {
+            Kind::Throttled => Self::Throttled { backend, detail },
+            Kind::Timeout => Self::Timeout { backend, detail },
+            Kind::Unavailable | Kind::InUse => Self::Unavailable { backend, detail },
+            Kind::Overloaded => Self::Overloaded { backend, detail },
+            Kind::AccessDenied => Self::AccessDenied { backend, detail },
+            Kind::Credentials => Self::Credentials { backend, detail },
+            Kind::ClockSkew => Self::ClockSkew { backend, detail },
+            Kind::MissingTable => Self::MissingTable { backend, detail },
+            Kind::WrongSchema => Self::WrongSchema { backend, detail },
+            Kind::TooLarge => Self::TooLarge { backend, detail },
+            Kind::Condition | Kind::MissingObject | Kind::Unknown | Kind::Other => {
+                Self::Backend { backend, detail }
+            }
+        }
+    }
+}
+
+/// Whether no credentials could be had: the reason lies deep in the chain of causes.
+fn is_about_credentials(error: &(dyn StdError + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.is::<CredentialsError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// Codes of DynamoDB and S3: their API references, "Common Errors", and the errors of each operation.
+fn kind_of(code: &str, message: &str, status: u16) -> Kind {
+    match code {
+        "ConditionalCheckFailedException" | "PreconditionFailed" => Kind::Condition,
+        "ProvisionedThroughputExceededException"
+        | "RequestLimitExceeded"
+        | "ThrottlingException"
+        | "Throttling"
+        | "ThrottledException"
+        | "TooManyRequestsException"
+        | "LimitExceededException"
+        | "SlowDown" => Kind::Throttled,
+        "AccessDeniedException" | "AccessDenied" | "KMSAccessDeniedException" => Kind::AccessDenied,
+        "RequestTimeTooSkewed" | "RequestExpired" | "RequestInTheFuture" => Kind::ClockSkew,
+        "InvalidSignatureException" | "SignatureDoesNotMatch" if is_about_time(message) => Kind::ClockSkew,
+        "InvalidSignatureException"
+        | "SignatureDoesNotMatch"
+        | "UnrecognizedClientException"
+        | "InvalidClientTokenId"
+        | "InvalidAccessKeyId"
+        | "ExpiredTokenException"
+        | "ExpiredToken"
+        | "MissingAuthenticationTokenException"
+        | "MissingAuthenticationToken"
+        | "IncompleteSignatureException"
+        | "InvalidToken" => Kind::Credentials,
+        "ResourceNotFoundException" | "TableNotFoundException" | "NoSuchBucket" => Kind::MissingTable,
+        "ResourceInUseException" | "TableInUseException" => Kind::InUse,
+        "NoSuchKey" | "NotFound" => Kind::MissingObject,
+        "ItemCollectionSizeLimitExceededException" => Kind::TooLarge,
+        "ValidationException" => kind_of_validation(message),
+        "UnknownOperationException" | "NotImplemented" => Kind::Unknown,
+        "RequestTimeout" | "RequestTimeoutException" => Kind::Timeout,
+        _ if status >= 500 => Kind::Unavailable,
+        _ => Kind::Other,
+    }
+}
+
+/// A signature names the time at which it was made.
+fn is_about_time(message: &str) -> bool {
+    message.contains("Signature expired") || message.contains("Signature not yet current")
+}
+
+/// DynamoDB has one code for everything that is wrong with a request.
+fn kind_of_validation(message: &str) -> Kind {
+    let message = message.to_ascii_lowercase();
+    let says = |words: &str| message.contains(words);
+    if says("item size") || says("exceeded the maximum allowed size") {
+        Kind::TooLarge
+    } else if says("does not match the schema")
+        || says("missing the key")
+        || says("type mismatch for")
+        || says("number of conditions on the keys is invalid")
+        || says("does not have the specified index")
+        || says("missed key element")
+    {
+        Kind::WrongSchema
+    } else {
+        Kind::Other
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_have_conditions() {
+        for (code, message, status, kind) in [
+            ("ProvisionedThroughputExceededException", "", 400, Kind::Throttled),
+            ("AccessDeniedException", "User: x is not authorized", 400, Kind::AccessDenied),
+            (
+                "InvalidSignatureException",
+                "Signature expired: 20260101T000000Z is now earlier",
+                400,
+                Kind::ClockSkew,
+            ),
+            (
+                "InvalidSignatureException",
+                "The request signature we calculated does not match",
+                400,
+                Kind::Credentials,
+            ),
+            (
+                "ExpiredTokenException",
+                "The security token included in the request is expired",
+                400,
+                Kind::Credentials,
+            ),
+            ("ResourceNotFoundException", "Requested resource not found", 400, Kind::MissingTable),
+            (
+                "ValidationException",
+                "The provided key element does not match the schema",
+                400,
+                Kind::WrongSchema,
+            ),
+            (
+                "ValidationException",
+                "One of the required keys was not given a value: Missing the key url",
+                400,
+                Kind::WrongSchema,
+            ),
+            ("ValidationException", "Item size has exceeded the maximum allowed size", 400, Kind::TooLarge),
+            ("ValidationException", "ExpressionAttributeValues must not be empty", 400, Kind::Other),
+            ("InternalServerError", "", 500, Kind::Unavailable),
+            ("", "", 503, Kind::Unavailable),
+            ("ConditionalCheckFailedException", "The conditional request failed", 400, Kind::Condition),
+        ] {
+            assert_eq!(kind_of(code, message, status), kind, "{code}: {message}");
+        }
+    }
+
+    #[test]
+    fn causes_are_searched_to_the_end() {
+        let deep = SdkError::<aws_sdk_dynamodb::operation::get_item::GetItemError>::construction_failure(
+            CredentialsError::provider_error(CredentialsError::not_loaded("none")),
+        );
+        assert_eq!(Failure::of(&deep).kind, Kind::Credentials);
+        let other = SdkError::<aws_sdk_dynamodb::operation::get_item::GetItemError>::timeout_error("late");
+        assert_eq!(Failure::of(&other).kind, Kind::Timeout);
+    }
+}

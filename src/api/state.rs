@@ -76,6 +76,11 @@ impl Api {
         }))
     }
 
+    /// The result of a look-up that the backend itself answered.
+    pub(super) fn lookup_hit(&self) -> &'static str {
+        if self.backend == "dynamodb" { "hit_dynamodb" } else { "hit_sqlite" }
+    }
+
     pub(super) fn shared(&self) -> &Shared {
         &self.0
     }

@@ -271,7 +271,7 @@ pub(super) async fn lookup(
         results[place] = match accepted.judge(&meta, now) {
             Ok(freshness) => {
                 let state = if freshness.is_stale() { "stale" } else { "fresh" };
-                count_state(&api, if freshness.is_stale() { "stale" } else { "hit_sqlite" });
+                count_state(&api, if freshness.is_stale() { "stale" } else { api.lookup_hit() });
                 let etag = Some(meta.etag.to_string());
                 KeyState { state, reason: None, age: Some(freshness.age), ttl: Some(freshness.ttl), etag }
             }

@@ -37,12 +37,17 @@ fn table(stats: &Value) -> String {
     let total: u64 = counts.clone().map(|(_, count)| count).sum();
     let ratio = stats["hit_ratio"].as_f64().map(|ratio| format!(", {:.1} % answered", ratio * 100.0));
 
+    let documents = match stats["raw_bytes"] {
+        Value::Null => "the store does not know".to_owned(),
+        _ => format!("{}, stored as {}", bytes("raw_bytes"), bytes("stored_bytes")),
+    };
+
     let mut lines = vec![
         line("version", format!("{}, up {uptime}", text("version"))),
         line("store", text("store")),
         line("results", HumanCount(number("entries"))),
         line("sessions", HumanCount(number("sessions"))),
-        line("documents", format!("{}, stored as {}", bytes("raw_bytes"), bytes("stored_bytes"))),
+        line("documents", documents),
         line("on disk", format!("{}{}", bytes("size_bytes"), limit.unwrap_or_default())),
         line("in memory", bytes("memory_bytes")),
         line("look-ups", format!("{}{}", HumanCount(total), ratio.unwrap_or_default())),

@@ -63,6 +63,7 @@ pub(super) struct Gated {
     pub(super) reads: Arc<Mutex<VecDeque<Arc<Passage>>>>,
     pub(super) writes: Arc<Mutex<VecDeque<Arc<Passage>>>>,
     pub(super) gets: Arc<AtomicUsize>,
+    pub(super) consistent_gets: Arc<AtomicUsize>,
 }
 
 impl Gated {
@@ -76,6 +77,10 @@ impl Gated {
 
     pub(super) fn gets(&self) -> usize {
         self.gets.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn consistent_gets(&self) -> usize {
+        self.consistent_gets.load(Ordering::Relaxed)
     }
 
     async fn through<T>(
@@ -104,6 +109,7 @@ impl fmt::Display for Gated {
 impl ResultStore for Gated {
     async fn get(&self, key: &Key, options: GetOptions) -> Result<Option<Hit>> {
         self.gets.fetch_add(1, Ordering::Relaxed);
+        self.consistent_gets.fetch_add(usize::from(options.consistent), Ordering::Relaxed);
         Self::through(&self.reads, ResultStore::get(&self.store, key, options)).await
     }
 

@@ -9,12 +9,14 @@ use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::{
@@ -32,6 +34,9 @@ const TYPICAL_ENTRY_BYTES: u64 = 16 << 10;
 /// An entry larger than this share of the tier is not kept: it would push out hundreds of others.
 const LARGEST_SHARE: u64 = 8;
 
+/// How long a store that others share may take to show a write to every read: AWS says usually within a second.
+const SETTLING: Duration = Duration::from_secs(5);
+
 /// A store with memory in front of it. Clones share both.
 #[derive(Clone)]
 pub struct Tiered(Arc<Inner>);
@@ -45,9 +50,18 @@ struct Inner {
 
 /// What is in memory. It does not hold the store behind, so that the store may hold it.
 struct Copies {
-    memory: Cache<KeyId, Hit, ByWeight>,
+    memory: Cache<KeyId, Copied, ByWeight>,
     max_bytes: u64,
+    /// How long a copy answers; `None` where nobody else writes to the store behind.
+    trust: Option<Duration>,
     stripes: Box<[Mutex<Stripe>]>,
+}
+
+/// An entry in memory, and when the read began that found it.
+#[derive(Clone)]
+struct Copied {
+    hit: Hit,
+    read: Instant,
 }
 
 type Load = Shared<BoxFuture<'static, Result<Option<Hit>>>>;
@@ -55,27 +69,40 @@ type Load = Shared<BoxFuture<'static, Result<Option<Hit>>>>;
 #[derive(Default)]
 struct Stripe {
     epoch: u64,
+    /// The last write through here to a store that others share.
+    written: Option<Instant>,
     loads: HashMap<KeyId, (u64, Load)>,
 }
 
 #[derive(Clone, Debug)]
 struct ByWeight;
 
-impl Weighter<KeyId, Hit> for ByWeight {
-    fn weight(&self, _id: &KeyId, hit: &Hit) -> u64 {
-        hit.entry.weight()
+impl Weighter<KeyId, Copied> for ByWeight {
+    fn weight(&self, _id: &KeyId, copy: &Copied) -> u64 {
+        copy.hit.entry.weight()
     }
 }
 
 impl Tiered {
-    /// Puts `max_bytes` of memory in front of `inner`.
+    /// Puts `max_bytes` of memory in front of `inner`, which nobody else writes to.
     pub fn new(inner: Arc<dyn ResultStore>, max_bytes: u64) -> Self {
+        Self::trusting(inner, max_bytes, None)
+    }
+
+    /// Puts `max_bytes` of memory in front of `inner`, which others write to as well: a copy answers for `trust`, and
+    /// for so long what they write may go unseen.
+    pub fn shared(inner: Arc<dyn ResultStore>, max_bytes: u64, trust: Duration) -> Self {
+        Self::trusting(inner, max_bytes, Some(trust))
+    }
+
+    fn trusting(inner: Arc<dyn ResultStore>, max_bytes: u64, trust: Option<Duration>) -> Self {
         let items = usize::try_from(max_bytes / TYPICAL_ENTRY_BYTES).unwrap_or(usize::MAX).clamp(64, 1 << 20);
         Self(Arc::new(Inner {
             behind: inner,
             copies: Arc::new(Copies {
                 memory: Cache::with_weighter(items, max_bytes, ByWeight),
                 max_bytes,
+                trust,
                 stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
             }),
             writes: TaskTracker::new(),
@@ -114,7 +141,9 @@ impl Tiered {
                 // A load that began before a write must not answer a reader who came after it.
                 Some((begun, load)) if *begun == epoch => load.clone(),
                 _ => {
-                    let load = Arc::clone(&self.0).load_once(key.clone(), epoch).boxed().shared();
+                    // Soon after a write an eventually consistent read may find what was there before it.
+                    let settling = stripe.written.is_some_and(|at| at.elapsed() < SETTLING);
+                    let load = Arc::clone(&self.0).load_once(key.clone(), epoch, settling).boxed().shared();
                     stripe.loads.insert(id, (epoch, load.clone()));
                     load
                 }
@@ -151,9 +180,10 @@ impl Tiered {
 }
 
 impl Inner {
-    async fn load_once(self: Arc<Self>, key: Key, epoch: u64) -> Result<Option<Hit>> {
-        let found = self.behind.get(&key, GetOptions::default()).await?;
-        self.copies.keep(key.id(), epoch, found.as_ref());
+    async fn load_once(self: Arc<Self>, key: Key, epoch: u64, consistent: bool) -> Result<Option<Hit>> {
+        let begun = Instant::now();
+        let found = self.behind.get(&key, GetOptions::consistent(consistent)).await?;
+        self.copies.keep(key.id(), epoch, begun, found.as_ref());
         Ok(found)
     }
 }
@@ -166,14 +196,15 @@ impl Copies {
     }
 
     /// Keeps a copy of what a load found, unless a write has come in between.
-    fn keep(&self, id: KeyId, epoch: u64, found: Option<&Hit>) {
+    fn keep(&self, id: KeyId, epoch: u64, read: Instant, found: Option<&Hit>) {
         let stripe = self.stripe(id);
         if stripe.epoch != epoch {
             return;
         }
         match found {
             Some(hit) if self.fits(&hit.entry) => {
-                self.memory.insert(id, Hit { source: Source::Memory, ..hit.clone() });
+                let hit = Hit { source: Source::Memory, ..hit.clone() };
+                self.memory.insert(id, Copied { hit, read });
             }
             _ => {
                 self.memory.remove(&id);
@@ -186,8 +217,15 @@ impl Copies {
         for id in ids {
             let mut stripe = self.stripe(*id);
             stripe.epoch += 1;
+            stripe.written = self.trust.map(|_| Instant::now());
             self.memory.remove(id);
         }
+    }
+
+    /// The copy of an entry, if there is one that may answer.
+    fn copy(&self, id: KeyId) -> Option<Hit> {
+        let Copied { hit, read } = self.memory.get(&id)?;
+        self.trust.is_none_or(|trust| read.elapsed() < trust).then_some(hit)
     }
 
     fn fits(&self, entry: &Entry) -> bool {
@@ -252,12 +290,12 @@ impl ResultStore for Tiered {
             return self.0.behind.get(key, options).await;
         }
         if options.consistent {
-            let epoch = self.0.copies.stripe(key.id()).epoch;
+            let (epoch, begun) = (self.0.copies.stripe(key.id()).epoch, Instant::now());
             let found = self.0.behind.get(key, options).await?;
-            self.0.copies.keep(key.id(), epoch, found.as_ref());
+            self.0.copies.keep(key.id(), epoch, begun, found.as_ref());
             return Ok(found);
         }
-        if let Some(hit) = self.0.copies.memory.get(&key.id()) {
+        if let Some(hit) = self.0.copies.copy(key.id()) {
             hit.heat.mark();
             return Ok(Some(hit));
         }

@@ -332,6 +332,32 @@ async fn hits_say_where_they_came_from() {
 }
 
 #[tokio::test]
+async fn copies_of_a_shared_store_are_trusted_for_a_time() {
+    for (trust, seen) in [(Duration::from_secs(3600), "old"), (Duration::ZERO, "new")] {
+        let (_, gated) = tiered();
+        let shared = Tiered::shared(Arc::new(gated.clone()), TIER_BYTES, trust);
+        ResultStore::put(&gated.store, put(&key(URL), "old", 10)).await.expect("a put");
+        assert_eq!(text(&shared).await.as_deref(), Some("old"));
+        // Another instance writes.
+        ResultStore::put(&gated.store, put(&key(URL), "new", 20)).await.expect("a put");
+        assert_eq!(text(&shared).await.as_deref(), Some(seen), "{trust:?}");
+        assert_eq!(read(&shared, URL, true).await.expect("no error").as_deref(), Some("new"), "{trust:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_shared_store_is_read_consistently_soon_after_a_write() {
+    let (_, gated) = tiered();
+    let shared = Tiered::shared(Arc::new(gated.clone()), TIER_BYTES, Duration::ZERO);
+    ResultStore::put(&gated.store, put(&key(URL), "old", 10)).await.expect("a put");
+    assert_eq!(text(&shared).await.as_deref(), Some("old"));
+    assert_eq!((gated.gets(), gated.consistent_gets()), (1, 0), "nothing was written through here");
+    ResultStore::put(&shared, put(&key(URL), "new", 20)).await.expect("a put");
+    assert_eq!(text(&shared).await.as_deref(), Some("new"));
+    assert_eq!((gated.gets(), gated.consistent_gets()), (2, 1));
+}
+
+#[tokio::test]
 async fn an_error_is_told_to_all_who_wait_and_not_kept() {
     let (tiered, gated) = tiered();
     ResultStore::put(&gated.store, put(&key(URL), "text", 10)).await.expect("a put");

@@ -131,8 +131,8 @@ catalogue! {
     dynamodb_capacity: CounterVec("dynamodb_capacity_units_total", ["table", "operation", "unit"]);
     /// Documents that the plain layout could not hold and that were packed instead, by reason.
     dynamodb_packed: IntCounterVec("dynamodb_packed_instead_total", ["reason"]);
-    /// Keys and items that a batch request left unprocessed and that were sent again.
-    dynamodb_unprocessed: IntCounterVec("dynamodb_unprocessed_total", ["operation"]);
+    /// Keys that a batch request left unprocessed and that were asked for again.
+    dynamodb_unprocessed: IntCounterVec("dynamodb_unprocessed_keys_total", ["table"]);
     /// Requests to AWS that were tried again, a count for each further try.
     aws_retries: IntCounterVec("aws_retries_total", ["service"]);
     /// Whether a backend serves reads and writes (1), or not everything (0).
@@ -203,8 +203,8 @@ impl Metrics {
         for reason in PACKED_REASONS {
             self.dynamodb_packed.with_label_values(&[reason]);
         }
-        for operation in ["batch_get_item", "batch_write_item"] {
-            self.dynamodb_unprocessed.with_label_values(&[operation]);
+        for table in ["results", "sessions"] {
+            self.dynamodb_unprocessed.with_label_values(&[table]);
         }
         for service in ["dynamodb", "s3"] {
             self.aws_retries.with_label_values(&[service]);

@@ -12,6 +12,18 @@ use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 use crate::config::{Log, LogFormat};
 
+/// Libraries whose finer levels show what is stored, and the headers that requests are signed with.
+const SILENCED: [&str; 8] = [
+    "aws_config",
+    "aws_runtime",
+    "aws_sdk_dynamodb",
+    "aws_sdk_s3",
+    "aws_sigv4",
+    "aws_smithy_http_client",
+    "aws_smithy_runtime",
+    "aws_smithy_runtime_api",
+];
+
 /// Why logs could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
@@ -60,6 +72,10 @@ where
     let filter = EnvFilter::builder()
         .parse(&log.level)
         .map_err(|error| TelemetryError::Level { level: log.level.clone(), detail: error.to_string() })?;
+    let filter = SILENCED.iter().fold(filter, |filter, library| {
+        let directive = format!("{library}=info").parse().expect("a name and a level");
+        filter.add_directive(directive)
+    });
     let json = match log.format {
         LogFormat::Auto => !terminal,
         LogFormat::Text => false,

@@ -16,7 +16,7 @@ use super::problem::{Problem, Result};
 use super::state::Api;
 use crate::domain::Timestamp;
 use crate::metrics::{LOOKUP_OPS, LOOKUP_RESULTS};
-use crate::store::{Health, Status};
+use crate::store::{self, Health, Status};
 
 /// A backend that has not answered by then is down.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -90,7 +90,7 @@ pub(super) async fn health(State(api): State<Api>) -> Response {
 async fn check(api: &Api) -> (HealthReport, Option<Status>) {
     let begun = Instant::now();
     let timestamp = api.clock.now();
-    let answer = tokio::time::timeout(PATIENCE, api.results.status()).await;
+    let answer = tokio::time::timeout(PATIENCE, statuses(api)).await;
     let (status, error, found) = match answer {
         Ok(Ok(found)) => match found.health.clone() {
             Health::Healthy => ("healthy", None, Some(found)),
@@ -112,6 +112,17 @@ async fn check(api: &Api) -> (HealthReport, Option<Status>) {
     let report =
         HealthReport { status, version: env!("CARGO_PKG_VERSION"), timestamp, uptime_seconds, backends };
     (report, found)
+}
+
+/// How the stores of results and of sessions are, as one: the worse of the two.
+async fn statuses(api: &Api) -> store::Result<Status> {
+    let (results, sessions) = futures_util::try_join!(api.results.status(), api.sessions.status())?;
+    let health = match (results.health, sessions.health) {
+        (Health::Down(reason), _) | (_, Health::Down(reason)) => Health::Down(reason),
+        (Health::Degraded(reason), _) | (_, Health::Degraded(reason)) => Health::Degraded(reason),
+        (Health::Healthy, Health::Healthy) => Health::Healthy,
+    };
+    Ok(Status { health, sessions: sessions.sessions, ..results })
 }
 
 /// Prometheus metrics.
@@ -197,7 +208,7 @@ pub(super) struct Stats {
     (status = 200, description = "Sizes, counts and the hit ratio", body = Stats),
 ))]
 pub(super) async fn stats(State(api): State<Api>, _: Admin, _: Params<NoParams>) -> Result<Json<Stats>> {
-    let status = api.results.status().await?;
+    let status = statuses(&api).await?;
     let lookups: BTreeMap<&'static str, u64> = LOOKUP_RESULTS
         .iter()
         .map(|result| {

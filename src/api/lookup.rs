@@ -86,6 +86,9 @@ pub(super) async fn find(
 
 /// Whether the url is there under other variants. An error is no reason to fail what is a miss anyway.
 async fn has_variants(api: &Api, key: &Key, now: Timestamp) -> bool {
+    if !api.results.finds_variants() {
+        return false;
+    }
     let filter = ListFilter::Url(key.url().to_owned());
     let query = ListQuery { filter, live_at: Some(now), ..ListQuery::all(key.namespace(), 1) };
     api.results.list(&query).await.is_ok_and(|page| !page.items.is_empty())

@@ -71,8 +71,8 @@ pub(super) fn complete(document: &mut OpenApi) {
             let takes_body = operation.request_body.is_some();
             let common: &[u16] = match (versioned, takes_body) {
                 (false, _) => &[406, 500, 503],
-                (true, false) => &[400, 401, 403, 406, 500, 503],
-                (true, true) => &[400, 401, 403, 406, 408, 413, 415, 500, 503],
+                (true, false) => &[400, 401, 403, 406, 500, 501, 502, 503],
+                (true, true) => &[400, 401, 403, 406, 408, 413, 415, 500, 501, 502, 503],
             };
             for status in common {
                 operation

@@ -274,11 +274,14 @@ pub(super) async fn patch(
         let (entry, patch, level) =
             (Arc::clone(&hit.entry), patch.clone(), api.config.results.compression_level);
         let mut encoded = blocking(move || {
-            let merged = merge_patch(&entry.document().decode()?, &patch)?;
+            let raw = entry.document().decode()?;
+            let merged = merge_patch(&raw, &patch)?;
             if merged.len() as u64 > limit {
                 return Err(DocumentError::TooLarge { limit }.into());
             }
-            Ok(encode(&merged, level)?)
+            let encoded = encode(&merged, level)?;
+            // A store that keeps fields apart gives them back in another order, under the tag they were put with.
+            Ok(if merged[..] == raw[..] { Encoded { etag: entry.meta.etag, ..encoded } } else { encoded })
         })
         .await?;
         // What the origin confirmed since is newer than what the document says, unless the patch says otherwise.

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::exit::{Exit, Failure, Outcome, chain};
 use super::progress::Progress;
 use super::{DataDir, Global, seconds_since};
+use crate::config::Backend;
 use crate::store::sqlite::{BackupError, backup, backup_partial_path, backup_size};
 
 /// How often the growing copy is looked at.
@@ -28,7 +29,13 @@ pub(super) struct Args {
 /// Copies the database of the data directory that the configuration names.
 pub(super) fn run(args: &Args, global: &Global) -> Outcome {
     let begun = Instant::now();
-    let data_dir = global.load(args.data_dir.overrides())?.config.server.data_dir;
+    let config = global.load(args.data_dir.overrides())?.config;
+    if config.store.backend == Backend::Dynamodb {
+        let told =
+            "everything is in DynamoDB (store.backend): its own backups and point-in-time recovery copy it";
+        return Err(Failure::new(Exit::Usage, "not_embedded", told));
+    }
+    let data_dir = config.server.data_dir;
     let progress = Progress::bytes(Some(backup_size(&data_dir).map_err(|error| refusal(&error))?), true);
     copy(&data_dir, &args.target, &progress).map_err(|error| refusal(&error))?;
     drop(progress);

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use serde_json::{Map, Value, json};
 
 use crate::config::ConfigError;
+pub(super) use crate::store::chain;
 
 /// The exit codes. Scripts rely on them: they are part of the interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,21 +135,6 @@ impl From<ConfigError> for Failure {
     }
 }
 
-/// An error and its causes in one line; a cause that is told already is left out.
-pub(super) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let told = cause.to_string();
-        if !text.contains(&told) {
-            text.push_str(": ");
-            text.push_str(&told);
-        }
-        source = cause.source();
-    }
-    text
-}
-
 /// Text that cannot drive a terminal: control characters other than tab and line break are replaced.
 pub(super) fn printable(text: &str) -> String {
     let harmless =
@@ -159,14 +145,6 @@ pub(super) fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[derive(Debug, thiserror::Error)]
-    #[error("outer, because inner")]
-    struct Outer(#[source] Inner);
-
-    #[derive(Debug, thiserror::Error)]
-    #[error("inner")]
-    struct Inner(#[source] std::io::Error);
 
     #[test]
     fn the_table_has_every_code_once() {
@@ -190,11 +168,5 @@ mod tests {
             json!({"code": "result_not_found", "detail": "nothing\u{1b}[31m there", "exit_code": 3, "reason": "absent"})
         );
         assert_eq!(Failure::reader_gone().text(false), None);
-    }
-
-    #[test]
-    fn causes_are_told_once() {
-        let error = Outer(Inner(std::io::Error::other("root")));
-        assert_eq!(chain(&error), "outer, because inner: root");
     }
 }

@@ -1,10 +1,11 @@
 //! The command line: what there is to say, and who carries it out.
 //!
-//! `serve`, `config`, `token` and `backup` work on the configuration and its data directory; the other commands ask
-//! a running service over HTTP. Data goes to standard output, everything else to standard error.
+//! `serve`, `config`, `token`, `backup`, `tables` and `doctor` work on the configuration and what it names; the other
+//! commands ask a running service over HTTP. Data goes to standard output, everything else to standard error.
 
 mod backup;
 mod client;
+mod doctor;
 mod exit;
 mod export;
 mod files;
@@ -18,6 +19,7 @@ mod put;
 mod serve;
 mod span;
 mod stats;
+mod tables;
 mod token;
 
 use std::fmt;
@@ -72,7 +74,7 @@ struct Global {
         long,
         global = true,
         value_name = "PATH",
-        help = "The configuration file, for serve, config, token and backup [variable: CRAWLCACHE_CONFIG]"
+        help = "The configuration file, for all but the commands that ask a service [variable: CRAWLCACHE_CONFIG]"
     )]
     config: Option<PathBuf>,
 
@@ -170,6 +172,27 @@ It reads the data directory itself and needs no running service. To restore, put
 new data directory.")]
     Backup(backup::Args),
 
+    /// Make, describe, check and delete the tables in DynamoDB
+    #[command(after_help = "Examples:
+  crawlcache tables create --dry-run             what would be made
+  crawlcache tables create
+  crawlcache tables check                        what is wrong, and what to do
+  crawlcache tables create --help                billing, encryption, tags, protection
+
+It works on the tables that `dynamodb.results_table` and `dynamodb.sessions_table` name, whatever store.backend is.")]
+    Tables(tables::Args),
+
+    /// Check everything that the service needs, and say what to do
+    #[command(after_help = "Examples:
+  crawlcache doctor
+  crawlcache doctor --dynamodb --read-only       DynamoDB too, without writing anything
+  crawlcache doctor --json | jq '.checks[] | select(.status == \"failed\")'
+
+It looks at the configuration, the data directory, the disk, tokens, the address and the database; and with
+DynamoDB at endpoint, credentials, clock, permissions, tables and bucket. What it writes to try permissions it
+removes. The exit code is 1 if a check failed; warnings alone leave it at 0.")]
+    Doctor(doctor::Args),
+
     /// Exit with 0 if the service is ready, otherwise with 1, within two seconds
     #[command(after_help = "In a container image:
   HEALTHCHECK --interval=10s --timeout=3s CMD [\"crawlcache\", \"healthcheck\"]
@@ -262,6 +285,8 @@ fn run(command: Command, global: &Global) -> Outcome {
         Command::Export(args) => wait_for(export::run(args, global)),
         Command::Import(args) => wait_for(import::run(args, global)),
         Command::Backup(args) => backup::run(&args, global),
+        Command::Tables(args) => tables::run(args, global),
+        Command::Doctor(args) => doctor::run(&args, global),
         Command::Healthcheck(args) => wait_for(healthcheck::run(&args)),
         Command::Completions { shell } => print_completions(shell),
     }

@@ -15,16 +15,25 @@ pub(super) struct Progress(ProgressBar);
 impl Progress {
     /// A bar towards `total` bytes, or a spinner where the end is not known.
     pub(super) fn bytes(total: Option<u64>, visible: bool) -> Self {
+        let template = match total {
+            Some(_) => "{bar:30} {bytes} of {total_bytes}, {binary_bytes_per_sec}, {eta} left {msg}",
+            None => "{spinner} {bytes}, {binary_bytes_per_sec} {msg}",
+        };
+        Self::new(total, visible, template)
+    }
+
+    /// A spinner beside what [`Progress::say`] tells, for work that is not counted in bytes.
+    pub(super) fn items() -> Self {
+        Self::new(None, true, "{spinner} {msg}")
+    }
+
+    fn new(total: Option<u64>, visible: bool, template: &str) -> Self {
         let target = if visible && std::io::stderr().is_terminal() {
             ProgressDrawTarget::stderr()
         } else {
             ProgressDrawTarget::hidden()
         };
         let bar = ProgressBar::with_draw_target(total, target);
-        let template = match total {
-            Some(_) => "{bar:30} {bytes} of {total_bytes}, {binary_bytes_per_sec}, {eta} left {msg}",
-            None => "{spinner} {bytes}, {binary_bytes_per_sec} {msg}",
-        };
         bar.set_style(ProgressStyle::with_template(template).expect("the template is right (tested)"));
         if !bar.is_hidden() {
             bar.enable_steady_tick(TICK);

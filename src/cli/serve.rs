@@ -55,7 +55,7 @@ pub(super) fn run(args: &Args, global: &Global) -> Outcome {
 async fn serve(config: Config, global: &Global) -> Outcome {
     // Before anything is opened: told to stop while it starts, it stops in order.
     let mut signals = Signals::new().map_err(|error| Failure::local("signals cannot be received", &error))?;
-    let app = App::build(config, Clock::system()).await.map_err(|error| refusal(&error))?;
+    let app = Box::pin(App::build(config, Clock::system())).await.map_err(|error| refusal(&error))?;
     let summary = app.summary();
     global.output().report(&as_json(&summary), || summary.to_string());
     let (stop, told) = tokio::sync::oneshot::channel();

@@ -70,9 +70,14 @@ pub(super) fn is_foreign(name: &str) -> bool {
     all().any(|foreign| foreign.variable == name)
 }
 
-/// What the variables say, in the order in which they apply.
+/// What the variables say, in the order in which they apply; the way back aside.
 pub(super) fn said(environment: &BTreeMap<String, OsString>) -> Vec<Said> {
-    all().filter_map(|foreign| foreign.read(environment.get(foreign.variable)?)).collect()
+    FOREIGN.iter().filter_map(|foreign| foreign.read(environment.get(foreign.variable)?)).collect()
+}
+
+/// What the variable says that overrules every other one, this program's own included.
+pub(super) fn rollback(environment: &BTreeMap<String, OsString>) -> Option<Said> {
+    ROLLBACK.read(environment.get(ROLLBACK.variable)?)
 }
 
 fn all() -> impl Iterator<Item = &'static Foreign> {
@@ -129,7 +134,11 @@ mod tests {
     fn read(pairs: &[(&str, &str)]) -> Vec<(&'static str, Option<String>)> {
         let environment =
             pairs.iter().map(|(name, value)| ((*name).to_owned(), OsString::from(value))).collect();
-        said(&environment).into_iter().map(|said| (said.path, said.text)).collect()
+        said(&environment)
+            .into_iter()
+            .chain(rollback(&environment))
+            .map(|said| (said.path, said.text))
+            .collect()
     }
 
     fn one(name: &str, value: &str) -> Option<(&'static str, Option<String>)> {

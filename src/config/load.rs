@@ -74,6 +74,10 @@ where
             layers.argument(&path, value.to_str(), Source::Environment(name.clone()));
         }
     }
+    // Whatever else is set: the way back must work in a hurry.
+    if let Some(said) = elsewhere::rollback(&environment) {
+        layers.foreign(said);
+    }
     for (path, value) in &options.overrides {
         layers.argument(path, Some(value), Source::CommandLine);
     }

@@ -181,6 +181,7 @@ pub enum Backend {
 }
 
 /// `[dynamodb]`: the store in DynamoDB.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Dynamodb {
@@ -206,7 +207,7 @@ pub struct Dynamodb {
     pub host_index: bool,
     /// The largest item in bytes.
     pub max_item_bytes: usize,
-    /// How many items one `BatchWriteItem` holds, at most 25.
+    /// How many parts of a body are written at once.
     pub batch_size: usize,
     /// How long a read waits for others to share a request with; 0 for not at all.
     pub batch_window_micros: u64,

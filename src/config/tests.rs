@@ -223,6 +223,22 @@ fn later_layers_win() {
 }
 
 #[test]
+fn the_way_back_overrules_all_but_the_command_line() {
+    let backend = |environment: &[(&str, &str)], overrides: &[(&str, &str)]| {
+        with(Some("[store]\nbackend = \"dynamodb\"\n"), environment, overrides)
+            .expect("valid")
+            .config
+            .store
+            .backend
+    };
+    let own = ("CRAWLCACHE_STORE__BACKEND", "dynamodb");
+    assert_eq!(backend(&[own, ("FORCE_DYNAMODB", "true")], &[]), Backend::Dynamodb);
+    assert_eq!(backend(&[own, ("FORCE_DYNAMODB", "true"), ("FORCE_SQLITE", "true")], &[]), Backend::Sqlite);
+    assert_eq!(backend(&[("FORCE_SQLITE", "true")], &[("store.backend", "dynamodb")]), Backend::Dynamodb);
+    assert_eq!(backend(&[own, ("FORCE_SQLITE", "false")], &[]), Backend::Dynamodb);
+}
+
+#[test]
 fn the_file_may_be_named_by_the_environment() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let (first, second) = (directory.path().join("first.toml"), directory.path().join("second.toml"));

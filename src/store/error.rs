@@ -174,3 +174,37 @@ impl Error {
         "backend",
     ];
 }
+
+/// An error and its causes in one line; a cause that is told already is left out.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let told = cause.to_string();
+        if !text.contains(&told) {
+            text.push_str(": ");
+            text.push_str(&told);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("outer, because inner")]
+    struct Outer(#[source] Inner);
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("inner")]
+    struct Inner(#[source] std::io::Error);
+
+    #[test]
+    fn causes_are_told_once() {
+        let error = Outer(Inner(std::io::Error::other("root")));
+        assert_eq!(chain(&error), "outer, because inner: root");
+    }
+}

@@ -120,6 +120,10 @@ impl ResultStore for Metered<dyn ResultStore> {
     async fn status(&self) -> Result<Status> {
         self.meter.time(&self.meter.status, self.inner.status()).await
     }
+
+    fn finds_variants(&self) -> bool {
+        self.inner.finds_variants()
+    }
 }
 
 #[async_trait]

@@ -16,7 +16,7 @@ mod sessions;
 pub mod sqlite;
 pub mod tiered;
 
-pub use error::{Error, Result};
+pub use error::{Error, Result, chain};
 pub use heat::Heat;
 pub use results::{
     Condition, Cursor, DeleteOutcome, GetOptions, Hit, ListFilter, ListOrder, ListQuery, Page, Put,

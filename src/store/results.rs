@@ -1,4 +1,4 @@
-//! The contract for results: six methods that every store and wrapper fulfils.
+//! The contract for results: what every store and wrapper does.
 
 use std::fmt;
 use std::sync::Arc;
@@ -35,6 +35,11 @@ pub trait ResultStore: fmt::Debug + fmt::Display + Send + Sync {
 
     /// How the store is, checked now.
     async fn status(&self) -> Result<Status>;
+
+    /// Whether the variants of one url are found without a walk over others, so cheaply that each miss may ask.
+    fn finds_variants(&self) -> bool {
+        true
+    }
 }
 
 /// How to read.
@@ -240,6 +245,24 @@ pub enum ListFilter {
     Prefix(String),
     /// All variants of this one.
     Url(String),
+}
+
+impl ListFilter {
+    /// The host that every url of the filter has, if its beginning alone fixes one.
+    pub fn host(&self) -> Option<String> {
+        match self {
+            Self::Host(host) => Some(host.clone()),
+            Self::Prefix(prefix) => {
+                // Only a prefix that reaches past the authority fixes the host; and that of a `file:` url depends on
+                // its path, because one with a drive letter has none.
+                let (_, rest) =
+                    prefix.split_once("://").filter(|(scheme, _)| !scheme.eq_ignore_ascii_case("file"))?;
+                let past = rest.contains(['/', '?', '#']);
+                past.then(|| crate::domain::host_of(prefix)).filter(|host| !host.is_empty())
+            }
+            Self::All | Self::Url(_) => None,
+        }
+    }
 }
 
 /// The order of a listing.

@@ -1,10 +1,12 @@
-//! Seals the credentials of sessions for stores that keep sessions as JSON, and opens them again.
+//! Seals the credentials of sessions for stores, and opens them again.
 //!
-//! At rest a session is `{"sealed": "v1.<key id>.<data>", "session": …, "events": …}`, with `sealed` only where
-//! there is something to hide. The data is base64 of a nonce, what AES-256-GCM makes of the credentials, and the
-//! tag. Namespace and id are authenticated with them, so what is sealed for one session opens in no other. The
-//! key id tells a wrong key from damaged data.
+//! A store that keeps sessions as JSON has them written and read here; one that keeps them in another form seals
+//! and opens the credentials alone. As JSON, a session is `{"sealed": "v1.<key id>.<data>", "session": …, "events": …}`,
+//! with `sealed` only where there is something to hide. The data is base64 of a nonce, what AES-256-GCM makes of the
+//! credentials, and the tag. Namespace and id are authenticated with them, so what is sealed for one session opens
+//! in no other. The key id tells a wrong key from damaged data.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -111,36 +113,55 @@ impl Sealer {
     /// The JSON to store.
     pub(super) fn write(&self, namespace: &Namespace, record: &SessionRecord) -> Result<Vec<u8>, SealError> {
         let SessionRecord { session, events } = record;
-        let plain = |session, sealed| {
-            serde_json::to_vec(&Written { sealed, session, events })
-                .map_err(|error| SealError::Json(error.to_string()))
-        };
-        let Some(key) = &self.key else { return plain(session, None) };
-        let mut public = session.clone();
-        let secrets = take_secrets(&mut public);
-        if secrets.is_empty() {
-            return plain(session, None);
-        }
-        let sealed = key.seal(namespace, &session.id, &secrets)?;
-        plain(&public, Some(sealed))
+        let (session, sealed) = self.seal(namespace, session)?;
+        serde_json::to_vec(&Written { sealed, session: &session, events })
+            .map_err(|error| SealError::Json(error.to_string()))
     }
 
     /// The record in stored JSON. Without a key, a sealed session comes without its credentials.
     pub(super) fn read(&self, namespace: &Namespace, body: &[u8]) -> Result<SessionRecord, SealError> {
         let Stored { sealed, mut session, events } =
             serde_json::from_slice(body).map_err(|error| SealError::Json(error.to_string()))?;
-        match (sealed, &self.key) {
-            (None, _) => {}
-            (Some(_), None) => self.tell(&session.id),
-            (Some(sealed), Some(key)) => {
-                let secrets = key.open(namespace, &session.id, &sealed)?;
-                // What was written while there was no key is newer than what had been sealed before.
-                let newer = take_secrets(&mut session);
-                put_back(&mut session, secrets);
-                put_back(&mut session, newer);
-            }
+        if let Some(sealed) = sealed {
+            self.open(namespace, &mut session, &sealed)?;
         }
         Ok(SessionRecord { session, events })
+    }
+
+    /// The session as it may be read by others, and its credentials sealed: none without a key, and where there
+    /// is nothing to hide.
+    pub(super) fn seal<'s>(
+        &self,
+        namespace: &Namespace,
+        session: &'s Session,
+    ) -> Result<(Cow<'s, Session>, Option<String>), SealError> {
+        let Some(key) = &self.key else { return Ok((Cow::Borrowed(session), None)) };
+        let mut public = session.clone();
+        let secrets = take_secrets(&mut public);
+        if secrets.is_empty() {
+            return Ok((Cow::Borrowed(session), None));
+        }
+        let sealed = key.seal(namespace, &session.id, &secrets)?;
+        Ok((Cow::Owned(public), Some(sealed)))
+    }
+
+    /// Puts sealed credentials back. Without a key they stay closed.
+    pub(super) fn open(
+        &self,
+        namespace: &Namespace,
+        session: &mut Session,
+        sealed: &str,
+    ) -> Result<(), SealError> {
+        let Some(key) = &self.key else {
+            self.tell(&session.id);
+            return Ok(());
+        };
+        let secrets = key.open(namespace, &session.id, sealed)?;
+        // What was written while there was no key is newer than what had been sealed before.
+        let newer = take_secrets(session);
+        put_back(session, secrets);
+        put_back(session, newer);
+        Ok(())
     }
 
     /// Says once that a session stays closed.

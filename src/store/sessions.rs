@@ -1,4 +1,4 @@
-//! The contract for sessions: six methods that every store and wrapper fulfils.
+//! The contract for sessions: what every store and wrapper does.
 
 use std::fmt;
 

@@ -23,6 +23,8 @@ fn help_teaches_and_mistakes_are_usage() {
         "export",
         "import",
         "backup",
+        "tables",
+        "doctor",
         "healthcheck",
         "completions",
     ] {

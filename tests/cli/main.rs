@@ -1,7 +1,12 @@
 //! The command line as its users meet it: the real binary, and a real service on a free port.
 
+#[path = "../support/aws.rs"]
+mod aws;
 mod data;
+mod doctor;
+mod dynamodb;
 mod failures;
 mod host;
 mod local;
 mod service;
+mod tables;

@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::json;
 
 use crate::support::documents::noise;
-use crate::support::{Server, eventually, required, result_of};
+use crate::support::{Server, eventually, on_sqlite, required, result_of};
 
 /// Every file in a directory with its content.
 fn files(directory: &Path) -> Vec<(String, Vec<u8>)> {
@@ -24,6 +24,9 @@ fn files(directory: &Path) -> Vec<(String, Vec<u8>)> {
 
 #[test]
 fn a_second_process_on_a_data_directory_is_refused_and_the_first_goes_on() {
+    if !on_sqlite() {
+        return;
+    }
     let first = Server::start(&[]);
     first.put(&result_of("https://a/", &[]), r#"{"n":1}"#).is(201);
     let (status, text) = Server::refused(first.data_dir(), &[]);
@@ -47,6 +50,9 @@ fn a_killed_process_leaves_its_directory_to_the_next() {
 
 #[test]
 fn a_damaged_database_is_refused_at_start_and_left_as_it_is() {
+    if !on_sqlite() {
+        return;
+    }
     let whole = tempfile::tempdir().expect("a temporary directory");
     let mut server = Server::on(whole.path(), &[]);
     for n in 0..20 {
@@ -86,6 +92,9 @@ fn a_damaged_database_is_refused_at_start_and_left_as_it_is() {
 
 #[test]
 fn a_damaged_body_is_an_error_of_that_result_only_and_healed_by_a_put() {
+    if !on_sqlite() {
+        return;
+    }
     let directory = tempfile::tempdir().expect("a temporary directory");
     let mut server = Server::on(directory.path(), &[]);
     for name in ["sound", "damaged"] {
@@ -116,6 +125,9 @@ fn a_damaged_body_is_an_error_of_that_result_only_and_healed_by_a_put() {
 
 #[test]
 fn a_directory_that_cannot_be_made_is_refused_with_its_name() {
+    if !on_sqlite() {
+        return;
+    }
     for directory in ["/proc/crawlcache-data", "/dev/null/data"] {
         let (status, text) = Server::refused(Path::new(directory), &[]);
         assert!(!status.success());
@@ -149,6 +161,9 @@ impl Drop for Tmpfs {
 
 #[test]
 fn a_read_only_directory_is_refused_at_start() {
+    if !on_sqlite() {
+        return;
+    }
     let Some(disk) = Tmpfs::mount("size=1m,ro") else { return };
     for directory in [disk.path().to_owned(), disk.path().join("below")] {
         let (status, text) = Server::refused(&directory, &[]);
@@ -161,6 +176,9 @@ fn a_read_only_directory_is_refused_at_start() {
 
 #[test]
 fn a_full_disk_refuses_writes_with_507_and_goes_on_reading_until_there_is_space() {
+    if !on_sqlite() {
+        return;
+    }
     let Some(disk) = Tmpfs::mount("size=24m") else { return };
     let ballast = disk.path().join("ballast");
     fs::write(&ballast, vec![1; 8 << 20]).expect("written");

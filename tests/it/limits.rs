@@ -161,8 +161,7 @@ fn a_client_that_hangs_up_in_the_middle_of_an_upload_stores_nothing() {
         });
     }
     server.get(&target).problem(404, "result_not_found");
-    let series = server.metrics();
-    assert_eq!(series.of(r#"store_entries{backend="sqlite"}"#), 0);
+    assert_eq!(server.entries(), 0);
     server.put(&target, whole).is(201);
 }
 
@@ -265,7 +264,7 @@ fn bodies_beyond_the_memory_for_all_of_them_are_turned_away() {
         }
     }
     assert_eq!(turned_away, shed());
-    assert_eq!(server.metrics().of(r#"store_entries{backend="sqlite"}"#), 2 - turned_away);
+    assert_eq!(server.entries(), 2 - turned_away);
     // All the memory is there again.
     server.put(&result_of("https://c/", &[]), document(1_000_000)).is(201);
 }

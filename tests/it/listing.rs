@@ -49,7 +49,10 @@ fn a_listing_shows_everything_but_bodies_newest_first() {
     assert_eq!((&items[0]["url"], &items[0]["variant"]), (&json!("https://a.example/1"), &json!("mobile")));
     let item = items.iter().find(|item| item["url"] == "https://a.example/2").expect("listed");
     assert_eq!((&item["status_code"], &item["success"]), (&json!(404), &json!(false)));
-    assert_eq!(item["fields"], json!(["status_code", "success", "url"]), "blank ones are not listed");
+    let mut fields: Vec<&str> =
+        item["fields"].as_array().expect("names").iter().filter_map(|name| name.as_str()).collect();
+    fields.sort_unstable();
+    assert_eq!(fields, ["status_code", "success", "url"], "blank ones are not listed");
     for member in ["etag", "created_at", "expires_at", "age", "ttl", "raw_bytes", "stored_bytes"] {
         assert!(!item[member].is_null(), "{member}: {item}");
     }

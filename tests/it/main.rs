@@ -2,10 +2,14 @@
 
 mod support;
 
+#[path = "../support/aws.rs"]
+mod aws;
+
 mod bad_bodies;
 mod bad_lines;
 mod bad_parameters;
 mod conditions;
+mod dynamodb;
 mod faults;
 mod freshness;
 mod kill;

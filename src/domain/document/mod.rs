@@ -27,6 +27,7 @@ pub use large::encode_large;
 pub use layout::{Field, Layout};
 pub use patch::merge_patch;
 pub use split::Facts;
+pub(crate) use split::split;
 
 /// A last raw block of one byte, `}`: it ends the frame and the JSON object after any flush.
 const CLOSE: [u8; 4] = [0x09, 0x00, 0x00, b'}'];
@@ -80,5 +81,7 @@ pub enum DocumentError {
     Corrupt(&'static str),
 }
 
+#[cfg(test)]
+mod documented;
 #[cfg(test)]
 mod properties;

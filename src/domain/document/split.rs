@@ -14,10 +14,10 @@ use crate::domain::entry::Validators;
 const MAX_VALIDATOR_BYTES: usize = 1024;
 
 /// Name and raw value text of each top-level field, in the order of the input.
-pub(super) type Members<'a> = Vec<(Cow<'a, str>, &'a str)>;
+pub(crate) type Members<'a> = Vec<(Cow<'a, str>, &'a str)>;
 
-/// Splits `raw` into its top-level fields without copying a value.
-pub(super) fn split(raw: &[u8]) -> Result<Members<'_>, DocumentError> {
+/// Splits `raw` into its top-level fields without copying a value; how deeply a value nests does not matter.
+pub(crate) fn split(raw: &[u8]) -> Result<Members<'_>, DocumentError> {
     let object: Object<'_> = serde_json::from_slice(raw).map_err(|error| {
         if error.is_data() && first_byte(raw) != Some(b'{') {
             DocumentError::NotAnObject

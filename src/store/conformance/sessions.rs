@@ -83,7 +83,6 @@ pub(super) async fn a_failed_put_changes_nothing(store: &dyn SessionStore) {
     assert_eq!(get(store, "s").await, Some(session("s", 10)), "{store}");
     put(store, session("t", 20), version(11)).await;
     assert_eq!(get(store, "t").await, None, "{store}");
-    assert_eq!(store.status().await.expect("a status").sessions, 1, "{store}");
 }
 
 pub(super) async fn a_delete_says_what_it_did(store: &dyn SessionStore) {
@@ -165,6 +164,8 @@ pub(super) async fn the_status_counts(store: &dyn SessionStore) {
     put(store, session("a", 10), ANY).await;
     put(store, session("b", 10), ANY).await;
     put(store, session("b", 20), ANY).await;
+    put(store, session("b", 30), version(11)).await;
+    put(store, session("c", 30), version(11)).await;
     assert_eq!(count().await, 2, "{store}");
     delete(store, "a", ANY).await;
     delete(store, "a", ANY).await;

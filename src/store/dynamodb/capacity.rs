@@ -1,5 +1,8 @@
 //! What requests cost: capacity units by table and operation, and retries.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use aws_sdk_dynamodb::types::ConsumedCapacity;
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::Intercept;
@@ -12,8 +15,9 @@ use prometheus::{Counter, CounterVec, IntCounter};
 use crate::metrics::Metrics;
 
 /// Which of the two tables; its name is the operator's, and no label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Table {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Table {
     /// That of results.
     Results,
     /// That of sessions.
@@ -21,9 +25,11 @@ pub(super) enum Table {
 }
 
 impl Table {
-    const ALL: [Self; 2] = [Self::Results, Self::Sessions];
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Results, Self::Sessions];
 
-    const fn as_str(self) -> &'static str {
+    /// Its word: `results` or `sessions`.
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Results => "results",
             Self::Sessions => "sessions",
@@ -48,21 +54,11 @@ pub(super) enum Operation {
     Update,
     /// `DeleteItem`.
     Delete,
-    /// `BatchWriteItem`.
-    BatchWrite,
 }
 
 impl Operation {
-    const ALL: [Self; 8] = [
-        Self::Get,
-        Self::BatchGet,
-        Self::Query,
-        Self::Scan,
-        Self::Put,
-        Self::Update,
-        Self::Delete,
-        Self::BatchWrite,
-    ];
+    const ALL: [Self; 7] =
+        [Self::Get, Self::BatchGet, Self::Query, Self::Scan, Self::Put, Self::Update, Self::Delete];
 
     /// Its word, and the unit that it consumes.
     const fn label(self) -> (&'static str, &'static str) {
@@ -74,7 +70,6 @@ impl Operation {
             Self::Put => ("put_item", "write"),
             Self::Update => ("update_item", "write"),
             Self::Delete => ("delete_item", "write"),
-            Self::BatchWrite => ("batch_write_item", "write"),
         }
     }
 }
@@ -104,6 +99,39 @@ impl Capacity {
     }
 }
 
+/// Whether a request was tried more than once: then its first try may have happened although its answer was lost.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Retried(Arc<AtomicBool>);
+
+impl Retried {
+    pub(super) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint]
+impl Intercept for Retried {
+    fn name(&self) -> &'static str {
+        "Retried"
+    }
+
+    fn read_before_attempt(
+        &self,
+        _context: &BeforeTransmitInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        bag: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if is_further(bag) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+fn is_further(bag: &ConfigBag) -> bool {
+    bag.load::<RequestAttempts>().is_some_and(|attempts| attempts.attempts() > 1)
+}
+
 /// Counts the tries of a request after the first.
 #[derive(Debug)]
 pub(super) struct CountRetries(IntCounter);
@@ -126,7 +154,7 @@ impl Intercept for CountRetries {
         _components: &RuntimeComponents,
         bag: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        if bag.load::<RequestAttempts>().is_some_and(|attempts| attempts.attempts() > 1) {
+        if is_further(bag) {
             self.0.inc();
         }
         Ok(())

@@ -10,7 +10,7 @@ use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
-use aws_credential_types::provider::{self, ProvideCredentials, future};
+use aws_credential_types::provider::{self, ProvideCredentials, SharedCredentialsProvider, future};
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::types::ConsumedCapacity;
 use aws_sdk_s3::config::RequestChecksumCalculation;
@@ -23,6 +23,9 @@ use crate::metrics::Metrics;
 
 /// The region of a service that has none of its own, and of an account that names none.
 const DEFAULT_REGION: &str = "us-east-1";
+
+/// Where the credentials come from that are none.
+pub(super) const LOOPBACK: &str = "loopback";
 
 /// Before the first retry. The SDK's own second is longer than most callers wait.
 const FIRST_BACKOFF: Duration = Duration::from_millis(25);
@@ -43,15 +46,26 @@ struct Inner {
     operation_timeout: Duration,
     capacity: Capacity,
     place: String,
+    credentials: Option<SharedCredentialsProvider>,
 }
 
 impl Aws {
     /// Makes the clients. Nothing is asked of the services yet; where no region is configured, the machine may be.
     pub async fn connect(dynamodb: &config::Dynamodb, s3: &config::S3, metrics: &Metrics) -> Self {
+        let shared = Box::pin(shared_config(dynamodb)).await;
+        let bucket = (!s3.bucket.is_empty()).then(|| s3_client(&shared, s3, metrics));
+        Self::with_shared(&shared, dynamodb, bucket, metrics)
+    }
+
+    fn with_shared(
+        shared: &SdkConfig,
+        dynamodb: &config::Dynamodb,
+        bucket: Option<aws_sdk_s3::Client>,
+        metrics: &Metrics,
+    ) -> Self {
         let capacity = Capacity::new(metrics);
-        let shared = shared_config(dynamodb).await;
         let region = shared.region().map_or(DEFAULT_REGION, Region::as_ref).to_owned();
-        let mut own = aws_sdk_dynamodb::config::Builder::from(&shared)
+        let mut own = aws_sdk_dynamodb::config::Builder::from(shared)
             .timeout_config(timeouts(dynamodb.attempt_timeout(), dynamodb.operation_timeout()))
             .interceptor(CountRetries::new(metrics, "dynamodb"));
         if !dynamodb.endpoint.is_empty() {
@@ -61,8 +75,15 @@ impl Aws {
             "" => region,
             endpoint => endpoint.to_owned(),
         };
-        let bucket = (!s3.bucket.is_empty()).then(|| s3_client(&shared, s3, metrics));
-        Self::of(aws_sdk_dynamodb::Client::from_conf(own.build()), bucket, dynamodb, capacity, place)
+        let credentials = shared.credentials_provider();
+        Self::of(
+            aws_sdk_dynamodb::Client::from_conf(own.build()),
+            bucket,
+            dynamodb,
+            capacity,
+            place,
+            credentials,
+        )
     }
 
     fn of(
@@ -71,6 +92,7 @@ impl Aws {
         config: &config::Dynamodb,
         capacity: Capacity,
         place: String,
+        credentials: Option<SharedCredentialsProvider>,
     ) -> Self {
         Self(Arc::new(Inner {
             dynamodb,
@@ -79,6 +101,7 @@ impl Aws {
             operation_timeout: config.operation_timeout(),
             capacity,
             place,
+            credentials,
         }))
     }
 
@@ -89,7 +112,33 @@ impl Aws {
         config: &config::Dynamodb,
         metrics: &Metrics,
     ) -> Self {
-        Self::of(dynamodb, None, config, Capacity::new(metrics), "a test".to_owned())
+        Self::of(dynamodb, None, config, Capacity::new(metrics), "a test".to_owned(), None)
+    }
+
+    /// One whose bucket has credentials of its own: DynamoDB Local does not take those of other servers.
+    #[cfg(test)]
+    pub(crate) async fn with_bucket_credentials(
+        dynamodb: &config::Dynamodb,
+        s3: &config::S3,
+        credentials: Credentials,
+        metrics: &Metrics,
+    ) -> Self {
+        let shared = Box::pin(shared_config(dynamodb)).await;
+        let own = SharedCredentialsProvider::new(credentials);
+        let for_bucket = shared.clone().into_builder().credentials_provider(own).build();
+        Self::with_shared(&shared, dynamodb, Some(s3_client(&for_bucket, s3, metrics)), metrics)
+    }
+
+    /// The same with a bucket's client that a test has made.
+    #[cfg(test)]
+    pub(crate) fn with_bucket(
+        self,
+        bucket: aws_sdk_s3::Client,
+        config: &config::Dynamodb,
+        metrics: &Metrics,
+    ) -> Self {
+        let (place, credentials) = (self.place().to_owned(), self.0.credentials.clone());
+        Self::of(self.dynamodb().clone(), Some(bucket), config, Capacity::new(metrics), place, credentials)
     }
 
     /// The client of DynamoDB. Send what it builds through [`Aws::call`].
@@ -100,6 +149,11 @@ impl Aws {
     /// The client of the bucket, where one is configured. Send what it builds through [`Aws::call`].
     pub(super) fn s3(&self) -> Option<&aws_sdk_s3::Client> {
         self.0.s3.as_ref()
+    }
+
+    /// Where requests get what they are signed with.
+    pub(super) fn credentials(&self) -> Option<&SharedCredentialsProvider> {
+        self.0.credentials.as_ref()
     }
 
     /// How long an operation may take with all its tries.
@@ -145,7 +199,7 @@ impl fmt::Debug for Aws {
     }
 }
 
-/// Credentials, region, retries: what the clients have in common, and so one budget of retries.
+/// Credentials, region, retries: what the clients have in common. The SDK keeps one budget of retries a service.
 async fn shared_config(dynamodb: &config::Dynamodb) -> SdkConfig {
     let given = (!dynamodb.region.is_empty()).then(|| Region::new(dynamodb.region.clone()));
     let is_local = is_loopback(&dynamodb.endpoint);
@@ -214,7 +268,7 @@ impl ProvideCredentials for EnvironmentOrDummy {
         future::ProvideCredentials::new(async {
             match self.0.provide_credentials().await {
                 Err(provider::error::CredentialsError::CredentialsNotLoaded(_)) => {
-                    Ok(Credentials::new("dummy", "dummy", None, None, "loopback"))
+                    Ok(Credentials::new("dummy", "dummy", None, None, LOOPBACK))
                 }
                 found => found,
             }

@@ -3,10 +3,10 @@
 use std::error::Error as StdError;
 
 use aws_credential_types::provider::error::CredentialsError;
-use aws_sdk_dynamodb::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 
 use super::BACKEND;
-use crate::store::Error;
+use crate::store::{Error, chain};
 
 /// Why a request came to nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub(super) enum Kind {
     ClockSkew,
     /// There is no such table, index or bucket.
     MissingTable,
+    /// A table lacks an index.
+    MissingIndex,
     /// A table has other keys.
     WrongSchema,
     /// An item is larger than DynamoDB allows.
@@ -67,7 +69,7 @@ impl Failure {
     where
         E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
     {
-        let detail = DisplayErrorContext(error).to_string();
+        let detail = chain(error);
         let kind = match error {
             SdkError::TimeoutError(_) => Kind::Timeout,
             SdkError::DispatchFailure(_) | SdkError::ConstructionFailure(_)
@@ -113,6 +115,11 @@ impl From<Failure> for Error {
             Kind::ClockSkew => Self::ClockSkew { backend, detail },
             Kind::MissingTable => Self::MissingTable { backend, detail },
             Kind::WrongSchema => Self::WrongSchema { backend, detail },
+            Kind::MissingIndex => Self::Unsupported {
+                backend,
+                detail: "a table lacks the index for this: run `crawlcache tables create --update`"
+                    .to_owned(),
+            },
             Kind::TooLarge => Self::TooLarge { backend, detail },
             Kind::Condition | Kind::MissingObject | Kind::Unknown | Kind::Other => {
                 Self::Backend { backend, detail }
@@ -166,6 +173,9 @@ fn kind_of(code: &str, message: &str, status: u16) -> Kind {
         "ValidationException" => kind_of_validation(message),
         "UnknownOperationException" | "NotImplemented" => Kind::Unknown,
         "RequestTimeout" | "RequestTimeoutException" => Kind::Timeout,
+        // The answer to a HEAD has no body, and so no code.
+        "" if status == 403 => Kind::AccessDenied,
+        "" if status == 429 || status == 503 => Kind::Throttled,
         _ if status >= 500 => Kind::Unavailable,
         _ => Kind::Other,
     }
@@ -180,13 +190,14 @@ fn is_about_time(message: &str) -> bool {
 fn kind_of_validation(message: &str) -> Kind {
     let message = message.to_ascii_lowercase();
     let says = |words: &str| message.contains(words);
-    if says("item size") || says("exceeded the maximum allowed size") {
+    if says("does not have the specified index") {
+        Kind::MissingIndex
+    } else if says("item size") || says("exceeded the maximum allowed size") {
         Kind::TooLarge
     } else if says("does not match the schema")
         || says("missing the key")
         || says("type mismatch for")
         || says("number of conditions on the keys is invalid")
-        || says("does not have the specified index")
         || says("missed key element")
     {
         Kind::WrongSchema
@@ -238,7 +249,15 @@ mod tests {
             ("ValidationException", "Item size has exceeded the maximum allowed size", 400, Kind::TooLarge),
             ("ValidationException", "ExpressionAttributeValues must not be empty", 400, Kind::Other),
             ("InternalServerError", "", 500, Kind::Unavailable),
-            ("", "", 503, Kind::Unavailable),
+            ("", "", 503, Kind::Throttled),
+            ("", "", 403, Kind::AccessDenied),
+            ("", "", 502, Kind::Unavailable),
+            (
+                "ValidationException",
+                "The table does not have the specified index: time-index",
+                400,
+                Kind::MissingIndex,
+            ),
             ("ConditionalCheckFailedException", "The conditional request failed", 400, Kind::Condition),
         ] {
             assert_eq!(kind_of(code, message, status), kind, "{code}: {message}");

@@ -1,16 +1,28 @@
 //! Results and sessions in DynamoDB: on AWS, or on anything that speaks its protocol.
 //!
 //! [`Aws`] is the connection that both stores share: clients, retry budget, timeouts, the bound on requests under
-//! way, and what is counted about them.
+//! way, and what is counted about them. [`DynamodbResults`] keeps results, [`DynamodbSessions`] sessions; [`Tables`]
+//! makes and checks their tables.
 
+mod batch;
 mod capacity;
 mod connect;
 mod failure;
 mod item;
+mod pauses;
+mod plain;
+pub mod probe;
+mod results;
+mod sessions;
+pub mod tables;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use capacity::Table;
 pub use connect::Aws;
+pub use results::DynamodbResults;
+pub use sessions::DynamodbSessions;
+pub use tables::Tables;
 
 /// The backend's name in errors, metrics and health reports.
 pub const BACKEND: &str = "dynamodb";

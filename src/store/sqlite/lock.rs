@@ -46,6 +46,19 @@ impl DirectoryLock {
     }
 }
 
+/// The process that owns a data directory now, as its lock file says; `None` where nobody does. Changes nothing.
+pub fn owner(directory: &Path) -> Option<String> {
+    let mut file = File::open(directory.join(FILE_NAME)).ok()?;
+    match file.try_lock_shared() {
+        Err(TryLockError::WouldBlock) => {
+            let mut process = String::new();
+            file.read_to_string(&mut process).ok()?;
+            Some(process.trim().to_owned())
+        }
+        _ => None,
+    }
+}
+
 /// Creates a directory that only its user may enter: sessions may hold credentials. One that exists is left alone,
 /// and so are the directories above it.
 fn create_private(directory: &Path) -> std::io::Result<()> {

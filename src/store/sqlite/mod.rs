@@ -31,6 +31,7 @@ use std::sync::Arc;
 use rusqlite::Connection;
 
 pub use backup::{BackupError, backup, backup_partial_path, backup_size};
+pub use lock::owner;
 pub use schema::OpenError;
 pub use sweep::Swept;
 
@@ -45,7 +46,7 @@ use readers::Readers;
 use writer::{Problem, Writer};
 
 /// The name that metrics, logs and answers use.
-const BACKEND: &str = "sqlite";
+pub const BACKEND: &str = "sqlite";
 
 /// The database inside the data directory.
 const FILE_NAME: &str = "crawlcache.db";

@@ -335,7 +335,7 @@ fn list_sql(query: &ListQuery) -> Result<(String, Vec<rusqlite::types::Value>)> 
         parameters.push(value);
         let _ = write!(sql, " and {condition} ?{}", parameters.len());
     };
-    if let Some(host) = host_of_filter(&query.filter) {
+    if let Some(host) = query.filter.host() {
         add("host =", host.into());
     }
     if let Some(since) = query.since {
@@ -356,23 +356,6 @@ fn list_sql(query: &ListQuery) -> Result<(String, Vec<rusqlite::types::Value>)> 
     }
     let _ = write!(sql, " order by {time} {direction}, row {direction}");
     Ok((sql, parameters))
-}
-
-/// The host that every url of the filter has, if there is one.
-fn host_of_filter(filter: &ListFilter) -> Option<String> {
-    match filter {
-        ListFilter::Host(host) => Some(host.clone()),
-        ListFilter::Prefix(prefix) => {
-            // Only a prefix that reaches past the authority fixes the host; and that of a `file:` url depends on
-            // its path, because one with a drive letter has none.
-            let (_, rest) =
-                prefix.split_once("://").filter(|(scheme, _)| !scheme.eq_ignore_ascii_case("file"))?;
-            rest.contains(['/', '?', '#'])
-                .then(|| crate::domain::host_of(prefix))
-                .filter(|host| !host.is_empty())
-        }
-        ListFilter::All | ListFilter::Url(_) => None,
-    }
 }
 
 fn cursor_at((time, row): (Timestamp, i64)) -> Cursor {

@@ -319,6 +319,8 @@ impl ResultStore for Tiered {
                 | PutOutcome::Replaced
                 | PutOutcome::Refreshed
                 | PutOutcome::ConditionFailed => Settle::Forget,
+                // What has superseded it may be another's write, which this copy does not show.
+                PutOutcome::Superseded if inner.copies.trust.is_some() => Settle::Forget,
                 PutOutcome::Superseded => Settle::Leave,
             };
             Ok((outcome, settle))
@@ -342,6 +344,10 @@ impl ResultStore for Tiered {
 
     async fn status(&self) -> Result<Status> {
         self.0.behind.status().await
+    }
+
+    fn finds_variants(&self) -> bool {
+        self.0.behind.finds_variants()
     }
 }
 

@@ -333,7 +333,7 @@ async fn hits_say_where_they_came_from() {
 
 #[tokio::test]
 async fn copies_of_a_shared_store_are_trusted_for_a_time() {
-    for (trust, seen) in [(Duration::from_secs(3600), "old"), (Duration::ZERO, "new")] {
+    for (trust, seen) in [(Duration::from_hours(1), "old"), (Duration::ZERO, "new")] {
         let (_, gated) = tiered();
         let shared = Tiered::shared(Arc::new(gated.clone()), TIER_BYTES, trust);
         ResultStore::put(&gated.store, put(&key(URL), "old", 10)).await.expect("a put");
@@ -355,6 +355,17 @@ async fn a_shared_store_is_read_consistently_soon_after_a_write() {
     ResultStore::put(&shared, put(&key(URL), "new", 20)).await.expect("a put");
     assert_eq!(text(&shared).await.as_deref(), Some("new"));
     assert_eq!((gated.gets(), gated.consistent_gets()), (2, 1));
+}
+
+#[tokio::test]
+async fn what_has_superseded_a_write_is_seen_at_once() {
+    let (_, gated) = tiered();
+    let shared = Tiered::shared(Arc::new(gated.clone()), TIER_BYTES, Duration::from_hours(1));
+    ResultStore::put(&gated.store, put(&key(URL), "old", 10)).await.expect("a put");
+    assert_eq!(text(&shared).await.as_deref(), Some("old"));
+    ResultStore::put(&gated.store, put(&key(URL), "another's", 30)).await.expect("a put");
+    assert_eq!(shared.put(put(&key(URL), "late", 20)).await, Ok(PutOutcome::Superseded));
+    assert_eq!(text(&shared).await.as_deref(), Some("another's"));
 }
 
 #[tokio::test]

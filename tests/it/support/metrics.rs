@@ -28,6 +28,14 @@ impl Series {
         value.parse().unwrap_or_else(|_| panic!("{series} is {value}"))
     }
 
+    /// The value of a series that must be there and counts parts of something; `name` is without the prefix.
+    #[track_caller]
+    pub(crate) fn units(&self, name: &str) -> f64 {
+        let series = format!("crawlcache_{name}");
+        let value = self.0.get(&series).unwrap_or_else(|| panic!("there is no series {series}"));
+        value.parse().unwrap_or_else(|_| panic!("{series} is {value}"))
+    }
+
     /// The series of a family that are not zero, without the name: `{…}`.
     pub(crate) fn counted(&self, name: &str) -> Vec<(String, u64)> {
         let family = format!("crawlcache_{name}");

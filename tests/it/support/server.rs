@@ -139,6 +139,24 @@ impl Server {
         Series::parse(&String::from_utf8(answer.decoded()).expect("text"))
     }
 
+    /// How many results of the default namespace it holds.
+    pub(crate) fn entries(&self) -> u64 {
+        if on_sqlite() {
+            return self.metrics().of(r#"store_entries{backend="sqlite"}"#);
+        }
+        // DynamoDB's own count is an estimate.
+        let (mut entries, mut cursor) = (0, None::<String>);
+        loop {
+            let more = cursor.map(|cursor| format!("&cursor={}", super::encode(&cursor))).unwrap_or_default();
+            let page = self.get(&format!("/v1/results?limit=1000&expired=true{more}")).is(200).json();
+            entries += page["items"].as_array().map_or(0, |items| items.len() as u64);
+            cursor = page["next_cursor"].as_str().map(str::to_owned);
+            if cursor.is_none() {
+                return entries;
+            }
+        }
+    }
+
     /// The lines that it has written to standard error.
     pub(crate) fn log(&self) -> Vec<String> {
         self.log.lock().expect("not poisoned").clone()
@@ -201,19 +219,69 @@ fn spawn(data_dir: &Path, settings: &[Setting<'_>]) -> Child {
     command.arg("serve").env_clear().current_dir(std::env::temp_dir());
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let base = [("server.listen", "127.0.0.1:0"), ("server.data_dir", data_dir.to_str().expect("a path"))];
-    for (key, value) in base.iter().chain(settings) {
+    let shared = dynamodb_endpoint().map(|endpoint| dynamodb_settings(endpoint, data_dir));
+    let shared = shared.iter().flatten().map(|(key, value)| (*key, value.as_str()));
+    for (key, value) in base.into_iter().chain(shared).chain(settings.iter().copied()) {
         let variable = format!("CRAWLCACHE_{}", key.replace('.', "__").to_ascii_uppercase());
         command.env(variable, value);
     }
     command.spawn().expect("the binary starts")
 }
 
+/// A variable of the test script.
+fn variable(name: &str) -> Option<String> {
+    let found = crawlcache::config::process_environment().find(|(known, _)| known == name);
+    found.map(|(_, value)| value.into_string().expect("text"))
+}
+
+/// Where DynamoDB is, when these tests are run on it: `TEST_STORE=dynamodb`.
+fn dynamodb_endpoint() -> Option<String> {
+    match variable("TEST_STORE").as_deref() {
+        Some("dynamodb") => Some(variable("TEST_DYNAMODB_ENDPOINT").expect("TEST_DYNAMODB_ENDPOINT is set")),
+        Some(other) => panic!("TEST_STORE is {other}, not dynamodb"),
+        None => None,
+    }
+}
+
+/// Where DynamoDB Local is; `None`, and a word about it, where it is not.
+pub(crate) fn dynamodb_local() -> Option<String> {
+    let endpoint = variable("TEST_DYNAMODB_ENDPOINT");
+    assert!(
+        endpoint.is_some() || variable("TEST_REQUIRE_DYNAMODB").is_none(),
+        "DynamoDB Local is not running"
+    );
+    required("DynamoDB Local (scripts/test-services)", endpoint)
+}
+
+/// Tables of its own for each data directory: a second server on the same directory finds what the first has left.
+fn dynamodb_settings(endpoint: String, data_dir: &Path) -> Vec<(&'static str, String)> {
+    let name = data_dir.to_str().expect("a path").replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+    vec![
+        ("store.backend", "dynamodb".to_owned()),
+        ("dynamodb.endpoint", endpoint),
+        ("dynamodb.table_prefix", format!("it{}{name}-", std::process::id())),
+        ("dynamodb.create_tables", "true".to_owned()),
+    ]
+}
+
+/// The store that these tests are run on, as answers and metrics name it.
+pub(crate) fn backend() -> &'static str {
+    if dynamodb_endpoint().is_some() { "dynamodb" } else { "sqlite" }
+}
+
+/// For tests of what only the embedded store has: says whether to go on.
+pub(crate) fn on_sqlite() -> bool {
+    backend() == "sqlite"
+}
+
 /// For tests that need what a machine may lack: skips loudly, or fails where everything is required.
 #[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
 pub(crate) fn required<T>(what: &str, found: Option<T>) -> Option<T> {
     if found.is_none() {
-        let all = crawlcache::config::process_environment().any(|(name, _)| name == "TEST_REQUIRE_ALL");
-        assert!(!all, "{what} is not possible here, and TEST_REQUIRE_ALL is set");
+        assert!(
+            variable("TEST_REQUIRE_ALL").is_none(),
+            "{what} is not possible here, and TEST_REQUIRE_ALL is set"
+        );
         eprintln!("SKIPPED: {what} is not possible here");
     }
     found

@@ -1,5 +1,7 @@
 //! Composes the service from a configuration, and runs it until it is told to stop.
 
+mod stores;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,10 +17,9 @@ use crate::jobs::Supervisor;
 use crate::jobs::sweep::Sweep;
 use crate::jobs::tokens;
 use crate::metrics::Metrics;
-use crate::store::metered::Metered;
-use crate::store::sqlite::{OpenError, Options, SqliteStore};
-use crate::store::tiered::Tiered;
-use crate::store::{ResultStore, SessionStore};
+use crate::store;
+use crate::store::sqlite::OpenError;
+use stores::Stores;
 
 /// Why the service cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +27,9 @@ pub enum StartError {
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// The tables in DynamoDB are not what they must be.
+    #[error("cannot start on DynamoDB: {0}")]
+    Tables(store::Error),
     /// The tokens cannot be read.
     #[error(transparent)]
     Tokens(#[from] AuthError),
@@ -51,8 +55,7 @@ pub struct App {
     api: Api,
     listener: TcpListener,
     address: SocketAddr,
-    store: SqliteStore,
-    memory: Option<Tiered>,
+    stores: Stores,
     supervisor: Supervisor,
 }
 
@@ -63,15 +66,7 @@ impl App {
     /// [`StartError`], which says what to do.
     pub async fn build(config: Config, clock: Clock) -> Result<Self, StartError> {
         let metrics = Metrics::new();
-        let sqlite = Options {
-            data_dir: config.server.data_dir.clone(),
-            readers: config.sqlite.readers,
-            cache_bytes: config.sqlite.cache_bytes,
-            max_bytes: config.sqlite.max_bytes,
-            queue: config.sqlite.queue,
-            encryption_key: config.sessions.encryption_key.clone(),
-        };
-        let store = SqliteStore::open(&sqlite, &clock, &metrics)?;
+        let stores = Stores::open(&config, &clock, &metrics).await?;
         let tokens = Arc::new(Watched::open(&config.tokens_path())?);
         let address = config.server.listen;
         if tokens.keyring().is_empty() && !config.server.is_loopback() && !config.server.insecure {
@@ -81,29 +76,28 @@ impl App {
         let listener = TcpListener::bind(address).await.map_err(listening)?;
         let address = listener.local_addr().map_err(listening)?;
 
-        let (results, memory) = compose_results(&config, &metrics, &store);
-        let sessions: Arc<dyn SessionStore> =
-            Arc::new(Metered::sessions(Arc::new(store.clone()), &metrics, "sqlite"));
         let supervisor = Supervisor::new();
-        let sweep = Sweep {
-            store: store.clone(),
-            clock: clock.clone(),
-            metrics: metrics.clone(),
-            keep_stale_seconds: config.results.keep_stale_seconds,
-        };
-        supervisor.spawn("sweep", sweep.run(config.sqlite.sweep_interval(), supervisor.stop_signal()));
+        if let Some(database) = &stores.database {
+            let sweep = Sweep {
+                store: database.clone(),
+                clock: clock.clone(),
+                metrics: metrics.clone(),
+                keep_stale_seconds: config.results.keep_stale_seconds,
+            };
+            supervisor.spawn("sweep", sweep.run(config.sqlite.sweep_interval(), supervisor.stop_signal()));
+        }
         supervisor.spawn("tokens", tokens::run(Arc::clone(&tokens), supervisor.stop_signal()));
         let parts = Parts {
             config,
             clock,
             metrics,
-            results,
-            sessions,
-            memory: memory.clone(),
+            results: Arc::clone(&stores.results),
+            sessions: Arc::clone(&stores.sessions),
+            memory: stores.memory.clone(),
             tokens,
-            backend: "sqlite",
+            backend: stores.backend,
         };
-        Ok(Self { api: Api::new(parts), listener, address, store, memory, supervisor })
+        Ok(Self { api: Api::new(parts), listener, address, stores, supervisor })
     }
 
     /// The address that it listens on.
@@ -137,30 +131,9 @@ impl App {
             tracing::warn!("some requests did not finish in time and were cut off");
         }
         self.supervisor.shut_down().await;
-        if let Some(memory) = &self.memory {
-            memory.close().await;
-        }
-        self.store.close().await;
+        self.stores.close().await;
         tracing::info!("stopped");
     }
-}
-
-/// The one place where the store of results is put together.
-fn compose_results(
-    config: &Config,
-    metrics: &Metrics,
-    store: &SqliteStore,
-) -> (Arc<dyn ResultStore>, Option<Tiered>) {
-    let metered: Arc<dyn ResultStore> =
-        Arc::new(Metered::results(Arc::new(store.clone()), metrics, "sqlite"));
-    if config.memory.bytes == 0 {
-        return (metered, None);
-    }
-    let tiered = Tiered::new(metered, config.memory.bytes);
-    // What sweep and eviction remove must not live on in memory, where no listing and so no purge would find it.
-    let first = store.on_removed(tiered.forgetter());
-    debug_assert!(first, "nobody else was given the store yet");
-    (Arc::new(tiered.clone()), Some(tiered))
 }
 
 /// What a start comes to, in a few readable lines.

@@ -1,0 +1,91 @@
+//! Reads one entry: the head, and the body that it names.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::super::item::{Item, read_number};
+use super::Inner;
+use super::body::{Place, frame_id};
+use super::key::partition;
+use super::stored::{Stored, corrupt};
+use crate::domain::{Entry, Key, Version};
+use crate::store::{Error, GetOptions, Heat, Hit, Result, Source};
+
+/// How often a read begins anew when the head that it follows is replaced meanwhile.
+const ROUNDS: usize = 4;
+
+/// The entry of a key.
+pub(super) async fn get(inner: &Arc<Inner>, key: &Key, options: GetOptions) -> Result<Option<Hit>> {
+    let partition = partition(key);
+    let consistent = inner.consistent(options);
+    let head = match &inner.gather {
+        Some(gather) => gather.get(inner, &partition, consistent).await?,
+        None => inner.get_item(&partition, consistent).await?,
+    };
+    let entry = inner.follow(key, &partition, head, consistent).await?;
+    Ok(entry.map(|entry| Hit { entry: Arc::new(entry), source: Source::Dynamodb, heat: Heat::default() }))
+}
+
+impl Inner {
+    /// The entry of a head. What a head names is there before it: where it is not, the head is an old one.
+    async fn follow(
+        &self,
+        key: &Key,
+        partition: &str,
+        mut head: Option<Item>,
+        mut consistent: bool,
+    ) -> Result<Option<Entry>> {
+        let mut missed: Option<(Version, String)> = None;
+        for _ in 0..ROUNDS {
+            let Some(item) = head else { return Ok(None) };
+            let ttl = read_number(&item, "ttl").unwrap_or(u64::MAX);
+            let (meta, place) = match Stored::read(item, key).map_err(|wrong| corrupt(key, wrong))? {
+                Stored::Tombstone(_) => return Ok(None),
+                Stored::Plain(entry) => return Ok(Some(entry)),
+                Stored::Packed(meta, place) => (meta, place),
+            };
+            let size = meta.layout.stored_size();
+            let frame = match &place {
+                Place::Inline(frame) => Some(frame.clone()),
+                Place::Parts(parts) => self.read_parts(parts, size, consistent).await?,
+                Place::Object(object) => match &self.objects {
+                    Some(objects) => objects.get(object, size).await?,
+                    None => return Err(no_bucket(key)),
+                },
+            };
+            if let Some(frame) = frame {
+                check(&place, &frame, size).map_err(|wrong| corrupt(key, wrong))?;
+                return Ok(Some(Entry { meta, frame }));
+            }
+            // DynamoDB deletes late, and in no order.
+            if self.upkeep.is_over(ttl) {
+                return Ok(None);
+            }
+            let this = (meta.version, place.frame_id().unwrap_or_default().to_owned());
+            if consistent && missed.as_ref() == Some(&this) {
+                return Err(corrupt(key, "a part of its body is gone"));
+            }
+            // What was read may have come from a replica that has the head but not yet what the head names.
+            missed = Some(this);
+            consistent = true;
+            head = self.get_item(partition, true).await?;
+        }
+        Err(corrupt(key, "its body is gone, each time that it is read"))
+    }
+}
+
+fn check(place: &Place, frame: &Bytes, size: u64) -> std::result::Result<(), &'static str> {
+    if frame.len() as u64 != size {
+        return Err("its body is of another length");
+    }
+    match place.frame_id() {
+        Some(id) if frame_id(frame) != *id => Err("its body is another"),
+        _ => Ok(()),
+    }
+}
+
+fn no_bucket(key: &Key) -> Error {
+    let detail = format!("the body of {} is in a bucket: set s3.bucket", key.id());
+    Error::Unsupported { backend: super::BACKEND, detail }
+}

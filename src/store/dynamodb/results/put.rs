@@ -1,0 +1,343 @@
+//! Writes one entry: at best in one request, which carries its own conditions; otherwise against what was met.
+
+use bytes::Bytes;
+
+use super::super::item::{Item, number, read_text, text, time};
+use super::super::pauses::Pauses;
+use super::super::plain::{self, size};
+use super::Inner;
+use super::body::{PLACES, Place, Upkeep};
+use super::expression::Terms;
+use super::head::{FACTS, OPTIONAL};
+use super::key::{URL, partition};
+use super::requests::{Seen, Tell, Written};
+use super::stored::{Met, Stored};
+use crate::config::ResultsLayout;
+use crate::domain::{Etag, Key, Meta};
+use crate::store::{Condition, Error, Put, PutOutcome, Result};
+
+/// How often a write is tried against what others have just written.
+const TRIES: usize = 16;
+
+/// DynamoDB compares with up to 100 values.
+const MOST_ETAGS: usize = 100;
+
+/// How a document will be stored.
+enum Shape {
+    /// The frame in the head.
+    Inline,
+    /// The frame beside the head, once it is there.
+    Beside(Option<Place>),
+    /// The attributes of the plain layout.
+    Plain(Item),
+}
+
+/// What became of a write against what was met.
+enum Tried {
+    Done,
+    /// Something else is there meanwhile.
+    Unmet(Seen),
+    /// The body that was to stay is gone.
+    Gone,
+}
+
+impl Inner {
+    pub(super) async fn put(&self, put: Put) -> Result<PutOutcome> {
+        let partition = partition(&put.meta.key);
+        let mut shape = put.frame.as_ref().map(|frame| self.shape_of(&put.meta, frame));
+        let first = match (&put.frame, &shape) {
+            (None, _) => self.refresh_at_once(&partition, &put).await?,
+            (Some(frame), Some(Shape::Inline)) => self.put_at_once(&partition, &put, frame).await?,
+            // Too costly to fail: what is there decides.
+            _ => None,
+        };
+        let mut seen = match first {
+            Some(Ok(outcome)) => return Ok(outcome),
+            Some(Err(seen)) => seen,
+            None => Seen { item: self.get_item(&partition, true).await?, retried: false },
+        };
+        let mut pauses = Pauses::within(self.aws.operation_timeout());
+        for _ in 0..TRIES {
+            let met = Met::of(seen.item, &put.meta.key);
+            if seen.retried && is_done(&put, &met) {
+                let created = matches!(put.condition, Condition::Absent(_));
+                return Ok(if created { PutOutcome::Created } else { PutOutcome::Replaced });
+            }
+            let outcome = decide(&put, &met);
+            if let (PutOutcome::Superseded, Some(newer)) = (outcome, met.version()) {
+                self.saw(newer);
+            }
+            let tried = match (outcome, &put.frame, &mut shape) {
+                (PutOutcome::Refreshed, frame, shape) => {
+                    match (self.refresh(&partition, &put, &met).await?, frame, shape) {
+                        (Tried::Gone, Some(frame), Some(shape)) => {
+                            self.replace(&partition, &put.meta, frame, shape, &met).await?
+                        }
+                        (Tried::Gone, ..) => return Ok(PutOutcome::ConditionFailed),
+                        (tried, ..) => tried,
+                    }
+                }
+                (PutOutcome::Created | PutOutcome::Replaced, Some(frame), Some(shape)) => {
+                    self.replace(&partition, &put.meta, frame, shape, &met).await?
+                }
+                _ => return Ok(outcome),
+            };
+            match tried {
+                Tried::Unmet(now) => seen = now,
+                Tried::Done | Tried::Gone => return Ok(outcome),
+            }
+            if !pauses.pause().await {
+                break;
+            }
+        }
+        Err(contended(&put.meta.key))
+    }
+
+    /// Decides where a document goes. What the plain layout cannot hold is packed, counted and logged.
+    fn shape_of(&self, meta: &Meta, frame: &Bytes) -> Shape {
+        if self.layout == ResultsLayout::Plain {
+            match plain::write(meta, frame, self.max_item_bytes) {
+                Ok(document) => return Shape::Plain(document),
+                Err(refused) => {
+                    let reason = refused.as_str();
+                    self.packed_instead.with_label_values(&[reason]).inc();
+                    tracing::warn!(key = %meta.key.id(), reason, "the plain layout cannot hold a document: packed");
+                }
+            }
+        }
+        let head = size::of_item(&self.form.packed(meta)) + "frame".len();
+        if head + frame.len() <= self.max_item_bytes { Shape::Inline } else { Shape::Beside(None) }
+    }
+
+    /// Puts a packed item in one request, whatever is there, if that is nothing or packed and meets all conditions.
+    /// Nothing if no such request can be made; else the outcome, or what was met.
+    async fn put_at_once(
+        &self,
+        partition: &str,
+        put: &Put,
+        frame: &Bytes,
+    ) -> Result<Option<std::result::Result<PutOutcome, Seen>>> {
+        let (meta, mut terms) = (&put.meta, Terms::default());
+        let Some(entry) = entry_clause(&mut terms, &put.condition) else { return Ok(None) };
+        let older = terms.compare("version", "<", number(meta.version.as_u64()));
+        let mut cases = vec![format!(
+            "{} AND {older} AND {}{entry}",
+            terms.exists("layout"),
+            made_before(&mut terms, meta)
+        )];
+        if put.condition.holds(None) {
+            cases.push(terms.lacks(URL));
+            cases.push(format!("{} AND {older}", terms.exists("deleted")));
+        }
+        let condition = cases.iter().map(|case| format!("({case})")).collect::<Vec<_>>().join(" OR ");
+        let mut item = self.form.packed(meta);
+        item.extend(Place::Inline(frame.clone()).attributes());
+        // A tombstone has no time of creation: what was deleted begins anew.
+        let created_at = (terms.name("created_at"), terms.value(time(meta.created_at)));
+        let kept = format!("{0} = if_not_exists({0}, {1})", created_at.0, created_at.1);
+        item.remove("created_at");
+        let absent = OPTIONAL.iter().chain(&FACTS).chain(&PLACES).chain(&["deleted"]);
+        let update = update(&mut terms, item, vec![kept], absent);
+        Ok(Some(match self.update_item(partition, update, condition, terms, Tell::Old).await? {
+            Err(unmet) => Err(self.met(partition, unmet).await?),
+            Ok(old) => Ok(outcome_of(&old.unwrap_or_default(), meta.etag)),
+        }))
+    }
+
+    /// Refreshes a packed item in one request, if its body needs no care.
+    async fn refresh_at_once(
+        &self,
+        partition: &str,
+        put: &Put,
+    ) -> Result<Option<std::result::Result<PutOutcome, Seen>>> {
+        let (meta, mut terms) = (&put.meta, Terms::default());
+        let Some(entry) = entry_clause(&mut terms, &put.condition) else { return Ok(None) };
+        let lasting = number(Upkeep::needed(self.form.ttl(meta.expires_at)));
+        let condition = [
+            terms.exists("layout"),
+            terms.compare("version", "<", number(meta.version.as_u64())),
+            terms.compare("etag", "=", text(meta.etag.to_string())),
+            made_before(&mut terms, meta),
+            terms.lacks("object"),
+            format!("({} OR {})", terms.lacks("parts"), terms.compare("parts_until", ">=", lasting)),
+        ];
+        let condition = format!("{}{entry}", condition.join(" AND "));
+        let mut item = self.form.renewed(meta);
+        item.remove("created_at");
+        let update = update(&mut terms, item, Vec::new(), &OPTIONAL);
+        Ok(Some(match self.update_item(partition, update, condition, terms, Tell::Met).await? {
+            Err(unmet) => Err(self.met(partition, unmet).await?),
+            Ok(_) => Ok(PutOutcome::Refreshed),
+        }))
+    }
+
+    /// Puts a document in place of exactly what was met. What other writers had in the item goes with it.
+    async fn replace(
+        &self,
+        partition: &str,
+        meta: &Meta,
+        frame: &Bytes,
+        shape: &mut Shape,
+        met: &Met,
+    ) -> Result<Tried> {
+        let meta = &with_earlier_creation(meta, met);
+        let item = match shape {
+            Shape::Plain(document) => self.form.plain(meta, document.clone()),
+            Shape::Inline => {
+                let mut item = self.form.packed(meta);
+                item.extend(Place::Inline(frame.clone()).attributes());
+                item
+            }
+            Shape::Beside(place) => {
+                let place = match place {
+                    Some(place) => place,
+                    None => place.insert(self.write_beside(meta, frame).await?),
+                };
+                let mut item = self.form.packed(meta);
+                item.extend(place.attributes());
+                item
+            }
+        };
+        let mut terms = Terms::default();
+        let condition = terms.unchanged(met.told.as_ref());
+        let written = self.put_item(item, condition, terms, Tell::Met).await?;
+        self.tried(partition, written).await
+    }
+
+    /// Writes a frame where the head can name it.
+    async fn write_beside(&self, meta: &Meta, frame: &Bytes) -> Result<Place> {
+        match &self.objects {
+            Some(objects) => objects.write(frame).await.map(Place::Object),
+            None => {
+                let until = self.upkeep.granted(self.form.ttl(meta.expires_at));
+                self.write_parts(frame, until).await.map(Place::Parts)
+            }
+        }
+    }
+
+    /// Renews what is known about exactly what was met. Its body stays.
+    async fn refresh(&self, partition: &str, put: &Put, met: &Met) -> Result<Tried> {
+        let meta = with_earlier_creation(&put.meta, met);
+        let (mut terms, mut item) = (Terms::default(), self.form.renewed(&meta));
+        match &met.stored {
+            Some(Stored::Plain(entry)) => {
+                // The attributes of the document may be anybody's: the item is written as a whole.
+                let meta = Meta { layout: entry.meta.layout.clone(), ..meta };
+                let mut shape = self.shape_of(&meta, &entry.frame);
+                return self.replace(partition, &meta, &entry.frame, &mut shape, met).await;
+            }
+            Some(Stored::Packed(_, Place::Parts(parts))) => {
+                let ttl = self.form.ttl(meta.expires_at);
+                if parts.until < Upkeep::needed(ttl) {
+                    let until = self.upkeep.granted(ttl);
+                    if !self.prolong_parts(parts, until).await? {
+                        return Ok(Tried::Gone);
+                    }
+                    item.insert("parts_until".to_owned(), number(until));
+                }
+            }
+            Some(Stored::Packed(_, Place::Object(object))) => {
+                let Some(objects) = &self.objects else { return Ok(Tried::Gone) };
+                if !objects.keep(object).await? {
+                    return Ok(Tried::Gone);
+                }
+            }
+            _ => {}
+        }
+        let condition = terms.unchanged(met.told.as_ref());
+        let update = update(&mut terms, item, Vec::new(), &OPTIONAL);
+        let written = self.update_item(partition, update, condition, terms, Tell::Met).await?;
+        self.tried(partition, written).await
+    }
+
+    async fn tried(&self, partition: &str, written: Written) -> Result<Tried> {
+        match written {
+            Ok(_) => Ok(Tried::Done),
+            Err(unmet) => self.met(partition, unmet).await.map(Tried::Unmet),
+        }
+    }
+}
+
+/// Whether what is there is what the put has written. Only for one that was tried again: to another writer the same
+/// entry is one that was there before.
+fn is_done(put: &Put, met: &Met) -> bool {
+    met.version() == Some(put.meta.version) && met.stamp().is_some_and(|stamp| stamp.etag == put.meta.etag)
+}
+
+/// What a put comes to, against what is there.
+fn decide(put: &Put, met: &Met) -> PutOutcome {
+    let stamp = met.stamp();
+    if !put.condition.holds(stamp) {
+        PutOutcome::ConditionFailed
+    } else if met.version().is_some_and(|version| version >= put.meta.version) {
+        PutOutcome::Superseded
+    } else if stamp.is_some_and(|stamp| stamp.etag == put.meta.etag) {
+        PutOutcome::Refreshed
+    } else if put.frame.is_none() {
+        PutOutcome::ConditionFailed
+    } else if stamp.is_some() {
+        PutOutcome::Replaced
+    } else {
+        PutOutcome::Created
+    }
+}
+
+/// What a put has come to, by the attributes that it has changed.
+fn outcome_of(old: &Item, etag: Etag) -> PutOutcome {
+    match read_text(old, "etag") {
+        Some(old) if old == etag.to_string() => PutOutcome::Refreshed,
+        Some(_) => PutOutcome::Replaced,
+        None => PutOutcome::Created,
+    }
+}
+
+/// What a condition asks of an entry, to follow other clauses; nothing if no expression can say it.
+pub(super) fn entry_clause(terms: &mut Terms, condition: &Condition) -> Option<String> {
+    Some(match condition {
+        Condition::Any | Condition::Present => String::new(),
+        Condition::Absent(now) => format!(" AND {}", terms.compare("expires_at", "<", time(*now))),
+        Condition::Version(version) => {
+            format!(" AND {}", terms.compare("version", "=", number(version.as_u64())))
+        }
+        Condition::Matches(etags) if etags.is_empty() || etags.len() > MOST_ETAGS => return None,
+        Condition::Matches(etags) => {
+            let values: Vec<String> = etags.iter().map(|etag| terms.value(text(etag.to_string()))).collect();
+            format!(" AND {} IN ({})", terms.name("etag"), values.join(", "))
+        }
+    })
+}
+
+/// That the stored entry is not younger than the one to come: then its time of creation is the one to keep.
+fn made_before(terms: &mut Terms, meta: &Meta) -> String {
+    terms.compare("created_at", "<=", time(meta.created_at))
+}
+
+/// The expression that sets `item` (its key aside) and `more`, and removes those of `absent` that it lacks.
+fn update<'a>(
+    terms: &mut Terms,
+    item: Item,
+    more: Vec<String>,
+    absent: impl IntoIterator<Item = &'a &'a str>,
+) -> String {
+    let removed: Vec<String> =
+        absent.into_iter().filter(|name| !item.contains_key(**name)).map(|name| terms.name(name)).collect();
+    let mut set = more;
+    for (name, value) in item {
+        if name != URL {
+            set.push(terms.compare(&name, "=", value));
+        }
+    }
+    let remove = if removed.is_empty() { String::new() } else { format!(" REMOVE {}", removed.join(", ")) };
+    format!("SET {}{remove}", set.join(", "))
+}
+
+fn with_earlier_creation(meta: &Meta, met: &Met) -> Meta {
+    let stored = met.stored.as_ref().and_then(Stored::meta).map(|stored| stored.created_at);
+    let created_at = stored.map_or(meta.created_at, |stored| stored.min(meta.created_at));
+    Meta { created_at, ..meta.clone() }
+}
+
+pub(super) fn contended(key: &Key) -> Error {
+    let detail = format!("contended: others keep writing {}", key.id());
+    Error::Overloaded { backend: super::BACKEND, detail }
+}

@@ -1,0 +1,150 @@
+//! Reading items: what the table has under the key of a result, whoever wrote it.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+
+use super::super::item::{Item, read_number, read_text, read_time};
+use super::super::plain;
+use super::body::Place;
+use super::expression::telling;
+use crate::domain::{Entry, Etag, Key, Layout, Meta, Validators, Version};
+use crate::store::{Error, Stamp};
+
+/// What is wrong with an item.
+pub(super) type Wrong = &'static str;
+
+/// What an item is.
+#[derive(Debug)]
+pub(super) enum Stored {
+    /// A deletion.
+    Tombstone(Version),
+    /// A head in the packed layout.
+    Packed(Meta, Place),
+    /// A document in the plain layout, ours or another's.
+    Plain(Entry),
+}
+
+impl Stored {
+    /// Reads a whole item.
+    pub(super) fn read(mut item: Item, key: &Key) -> Result<Self, Wrong> {
+        if let Some(version) = tombstone(&item) {
+            Ok(Self::Tombstone(version))
+        } else if is_packed(&item) {
+            let meta = meta(&item, key)?;
+            let place = Place::take(&mut item).ok_or("what says where its body is cannot be read")?;
+            Ok(Self::Packed(meta, place))
+        } else {
+            plain::read(&item, key).map(Self::Plain)
+        }
+    }
+
+    /// The metadata of an entry.
+    pub(super) fn meta(&self) -> Option<&Meta> {
+        match self {
+            Self::Tombstone(_) => None,
+            Self::Packed(meta, _) => Some(meta),
+            Self::Plain(entry) => Some(&entry.meta),
+        }
+    }
+
+    /// The version of an entry or a deletion.
+    pub(super) fn version(&self) -> Version {
+        match self {
+            Self::Tombstone(version) => *version,
+            Self::Packed(meta, _) => meta.version,
+            Self::Plain(entry) => entry.meta.version,
+        }
+    }
+}
+
+/// What a write meets: an item, and what it means.
+#[derive(Debug, Default)]
+pub(super) struct Met {
+    /// What tells whether the item has changed since; nothing if there is none.
+    pub(super) told: Option<Item>,
+    /// What it is; nothing too where nobody can read it: then a write puts it right.
+    pub(super) stored: Option<Stored>,
+}
+
+impl Met {
+    /// What is under `key`.
+    pub(super) fn of(item: Option<Item>, key: &Key) -> Self {
+        let told = item.as_ref().map(telling);
+        let stored = item.and_then(|item| match Stored::read(item, key) {
+            Ok(stored) => Some(stored),
+            Err(wrong) => {
+                tracing::error!(key = %key.id(), wrong, "a damaged item counts as none for a write");
+                None
+            }
+        });
+        Self { told, stored }
+    }
+
+    /// What a condition looks at.
+    pub(super) fn stamp(&self) -> Option<Stamp> {
+        self.stored.as_ref().and_then(Stored::meta).map(Stamp::of)
+    }
+
+    /// The version that a write has to exceed.
+    pub(super) fn version(&self) -> Option<Version> {
+        let damaged = || read_number(self.told.as_ref()?, "version").map(Version::from_u64);
+        self.stored.as_ref().map(Stored::version).or_else(damaged)
+    }
+}
+
+/// An error that names the key and not the url, which may be private.
+pub(super) fn corrupt(key: &Key, wrong: &str) -> Error {
+    Error::Corrupt { backend: super::BACKEND, detail: format!("the item of {}: {wrong}", key.id()) }
+}
+
+/// The version of a deletion, if the item is one.
+pub(super) fn tombstone(item: &Item) -> Option<Version> {
+    let deleted = item.get("deleted").is_some_and(|value| matches!(value, AttributeValue::Bool(true)));
+    // A document may have such a field: in a table that others write too, only a version makes a deletion of it.
+    read_number(item, "version").filter(|_| deleted).map(Version::from_u64)
+}
+
+/// Whether the item is a packed head: no field of a document is binary.
+pub(super) fn is_packed(item: &Item) -> bool {
+    item.get("layout").is_some_and(AttributeValue::is_b)
+}
+
+/// The metadata of a packed head.
+pub(super) fn meta(item: &Item, key: &Key) -> Result<Meta, Wrong> {
+    let time = |name| read_time(item, name);
+    let text = |name| read_text(item, name).map(str::to_owned);
+    let layout = item.get("layout").and_then(|value| value.as_b().ok()).ok_or("it has no layout")?;
+    let layout = Layout::from_bytes(layout.as_ref()).map_err(|_| "its layout cannot be read")?;
+    if read_number(item, "frame_bytes") != Some(layout.stored_size()) {
+        return Err("its layout is not that of its frame");
+    }
+    let status_code = match item.get("status_code") {
+        None => None,
+        Some(_) => {
+            let number = read_number(item, "status_code").and_then(|number| u16::try_from(number).ok());
+            Some(number.ok_or("its status code cannot be read")?)
+        }
+    };
+    Ok(Meta {
+        key: key.clone(),
+        version: read_number(item, "version").map(Version::from_u64).ok_or("it has no version")?,
+        etag: read_text(item, "etag").and_then(etag).ok_or("it has no etag")?,
+        created_at: time("created_at").ok_or("it has no time of creation")?,
+        updated_at: time("updated_at").ok_or("it has no time of update")?,
+        expires_at: time("expires_at").ok_or("it has no time of expiry")?,
+        status_code,
+        success: item.get("success").and_then(|value| value.as_bool().ok().copied()),
+        validators: Validators {
+            etag: text("origin_etag"),
+            last_modified: text("origin_last_modified"),
+            head_fingerprint: text("head_fingerprint"),
+        },
+        layout,
+    })
+}
+
+fn etag(hex: &str) -> Option<Etag> {
+    if hex.len() != 32 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    u128::from_str_radix(hex, 16).ok().map(|number| Etag::from_bytes(number.to_be_bytes()))
+}

@@ -10,8 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from conftest import ROOT
-
+ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "sqlite3-doc"
 CACHE = ROOT / ".cache" / "pages"
 

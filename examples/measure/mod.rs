@@ -1,17 +1,10 @@
 //! What the load programs share: documents from a folder, and latencies as a line of JSON.
 
-use std::path::Path;
+mod corpus;
+
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-
-/// The documents in a folder, in order of name.
-pub(crate) fn read_corpus(folder: &Path) -> std::io::Result<Vec<Bytes>> {
-    let mut files =
-        std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
-    files.sort();
-    files.iter().map(|file| Ok(std::fs::read(file)?.into())).collect()
-}
+pub(crate) use corpus::read_corpus;
 
 /// The url of entry `number`.
 pub(crate) fn url_of(number: usize) -> String {

@@ -60,6 +60,25 @@ class Versus:
 
 
 @dataclass
+class AtLeast:
+    """A factor that must not be below a bound."""
+
+    name: str
+    values: list[float]
+    least: float
+    detail: str
+
+    def cells(self) -> list[str]:
+        return [self.name, f"{median(self.values):.1f}×", self.detail, "", f"≥ {self.least:g}×", verdict(self.met()), "", ""]
+
+    def met(self) -> bool:
+        return median(self.values) >= self.least
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"name": self.name, "values": self.values, "detail": self.detail, "least": self.least, "met": self.met()}
+
+
+@dataclass
 class Bound:
     """A measure that must not exceed a bound."""
 
@@ -80,7 +99,7 @@ class Bound:
         return {"name": self.name, "unit": self.unit, "values": self.values, "most": self.most, "met": self.met()}
 
 
-Row = Versus | Bound
+Row = Versus | Bound | AtLeast
 
 TITLES = ["work", "measured (min–max)", "against (min–max)", "ratio", "target", "met", "CPU µs", "p50 / p99 ms"]
 

@@ -1,0 +1,169 @@
+"""Rows for DynamoDB: the service against the bare SDK, what both cost in capacity units, and the start."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import urllib.parse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from load import Wrk, run_load, run_loop
+from processes import Headers, Process, ask, start_service
+from table import AtLeast, Bound, Row, Versus
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "python"))
+
+import pages  # noqa: E402
+
+ZSTD = {"Accept-Encoding": "zstd"}
+CLIENTS = (1, 32)
+KEYS = 1000
+PAGES = 500
+# An attribute a field cannot hold more than an item: such pages are left out on both sides.
+MOST_BYTES = 380_000
+STARTS = 10
+UNITS = re.compile(r'^crawlcache_dynamodb_capacity_units_total\{.*unit="(\w+)"\} (\S+)$', re.M)
+
+
+@contextmanager
+def dynamodb_local() -> Iterator[str]:
+    """A DynamoDB Local of its own, in memory."""
+    command = [ROOT / "scripts" / "test-services"]
+    environment = {**os.environ, "TEST_SERVICES_DIR": str(ROOT / ".cache" / "bench-services")}
+    started = subprocess.run([*command, "start"], env=environment, check=True, capture_output=True, text=True)
+    found = re.search(r"TEST_DYNAMODB_ENDPOINT=['\"]?(http://[^\s'\";]+)", started.stdout)
+    if not found:
+        raise RuntimeError(f"scripts/test-services says no endpoint: {started.stdout}")
+    try:
+        yield found.group(1)
+    finally:
+        subprocess.run([*command, "stop"], env=environment, check=True, capture_output=True)
+
+
+def settings(endpoint: str, prefix: str) -> Headers:
+    """A service on that endpoint, with tables of its own and without memory."""
+    return {
+        "CRAWLCACHE_STORE__BACKEND": "dynamodb",
+        "CRAWLCACHE_DYNAMODB__ENDPOINT": endpoint,
+        "CRAWLCACHE_DYNAMODB__TABLE_PREFIX": prefix,
+        "CRAWLCACHE_DYNAMODB__CREATE_TABLES": "true",
+        "CRAWLCACHE_MEMORY__BYTES": "0",
+    }
+
+
+def units(service: Process) -> dict[str, float]:
+    """Capacity units consumed so far, read and write."""
+    text = ask(service.address, "GET", "/metrics").body.decode()
+    totals = {"read": 0.0, "write": 0.0}
+    for unit, value in UNITS.findall(text):
+        totals[unit] += float(value)
+    return totals
+
+
+def rows(bench: Any) -> list[Row]:
+    """Everything, on one DynamoDB Local."""
+    with dynamodb_local() as endpoint:
+        bare = bench.loop_of("dynamodb_loop")
+        process, _ = start_service(bench.service, bench.scratch / "dynamodb", settings(endpoint, "ours-"))
+        # Another start makes the table that the bare SDK works on, of the same schema.
+        start_service(bench.service, bench.scratch / "bare", settings(endpoint, "bare-"))[0].__exit__(None, None, None)
+        with process as service:
+            return [
+                *speed(bench, service, bare, endpoint),
+                *costs(bench, service, endpoint),
+                *starts(bench, endpoint),
+            ]
+
+
+def speed(bench: Any, service: Process, bare: Path, endpoint: str) -> list[Row]:
+    """Gets and puts of the same documents, one and many clients."""
+    corpus = ["--corpus", str(bench.corpus)]
+    options = ["--endpoint", endpoint, "--table", "bare-crawl4ai-results", *corpus, "--keys", str(KEYS)]
+    run_loop(bare, *options, "--clients", "8", "fill")
+    bench.fill_over_http(service, KEYS)
+    answer = ask(service.address, "GET", "/v1/result?url=https://bench.example/page/0", ZSTD)
+    if answer.status != 200 or "detail=dynamodb" not in (answer.header("cache-status") or ""):
+        raise SystemExit(f"bench: the hit is not from DynamoDB: {answer.status} {answer.headers}")
+    table: list[Row] = []
+    used = {"number": 0}
+
+    def fresh() -> str:
+        used["number"] += 1_000_000
+        return str(used["number"])
+
+    for clients in CLIENTS:
+        wrk = Wrk(1, clients)
+        loop: Callable[..., Any] = lambda seconds, *work, clients=clients: run_loop(  # noqa: E731
+            bare, *options, "--clients", str(clients), "--seconds", str(seconds), *work)
+        table.append(bench.rounds(
+            Versus(f"DynamoDB get, {clients} clients", "bare SDK", least_ratio=0.95),
+            lambda seconds, wrk=wrk: wrk.run(service, "/", seconds, ZSTD, KEYS),
+            lambda seconds, loop=loop: loop(seconds, "get"),
+        ))
+        put = lambda seconds, clients=clients: run_load(  # noqa: E731
+            bench.load, service, seconds, clients, "put", *corpus, "--first", fresh())
+        for against, work, least in (
+            ("bare SDK, the same update", ("--encode", "--conditional"), 0.95),
+            ("bare SDK, a plain put", ("--encode",), None),
+        ):
+            table.append(bench.rounds(
+                Versus(f"DynamoDB put, {clients} clients", against, least_ratio=least),
+                put,
+                lambda seconds, loop=loop, work=work: loop(seconds, "--first", fresh(), *work, "put"),
+            ))
+    return table
+
+
+def costs(bench: Any, service: Process, endpoint: str) -> list[Row]:
+    """Capacity units of real pages against an attribute a field."""
+    folder = bench.scratch / "pages"
+    folder.mkdir()
+    documents = [page for page in pages.results(PAGES) if len(json.dumps(page).encode()) < MOST_BYTES]
+    for number, document in enumerate(documents):
+        (folder / f"{number:04}.json").write_text(json.dumps(document))
+    before = units(service)
+    for document in documents:
+        target = "/v1/result?url=" + urllib.parse.quote(document["url"], safe="")
+        put = ask(service.address, "PUT", target, {"Content-Type": "application/json"}, json.dumps(document).encode())
+        if put.status != 201:
+            raise SystemExit(f"bench: a page answers {put.status}: {put.body!r}")
+    written = units(service)["write"] - before["write"]
+    before = units(service)
+    for document in documents:
+        target = "/v1/result?url=" + urllib.parse.quote(document["url"], safe="")
+        if ask(service.address, "GET", target, ZSTD).status != 200:
+            raise SystemExit("bench: a page is not there")
+    read = units(service)["read"] - before["read"]
+    arguments = [bench.loop_of("dynamodb_plain"), "--endpoint", endpoint, "--corpus", folder]
+    plain = json.loads(subprocess.run(arguments, check=True, capture_output=True, text=True).stdout)
+    if plain["plain"]["too_large"]:
+        raise SystemExit("bench: a page is too large for an item with an attribute a field")
+    return [
+        AtLeast(f"units of {len(documents)} puts, plain over packed", [plain["plain"]["put"] / written], 5.0,
+                f"{plain['plain']['put']:g} / {written:g}"),
+        AtLeast(f"units of {len(documents)} puts, plain with its index over packed", [plain["plain_indexed"]["put"] / written], 5.0,
+                f"{plain['plain_indexed']['put']:g} / {written:g}"),
+        AtLeast(f"units of {len(documents)} gets, plain over packed", [plain["plain"]["get"] / read], 5.0,
+                f"{plain['plain']['get']:g} / {read:g}"),
+    ]
+
+
+def starts(bench: Any, endpoint: str) -> list[Row]:
+    """From exec to ready, where the tables are there and where they are made."""
+    known, fresh = [], []
+    for number in range(STARTS):
+        for prefix, times in ((f"start-{number}-", fresh), (f"start-{number}-", known)):
+            process, seconds = start_service(bench.service, bench.scratch / "starts", settings(endpoint, prefix))
+            process.__exit__(None, None, None)
+            times.append(seconds * 1000)
+    return [
+        Bound("DynamoDB: start to ready, tables are made", "ms", fresh, 1000.0),
+        Bound("DynamoDB: start to ready, tables are there", "ms", known, 100.0),
+    ]

@@ -65,6 +65,8 @@ impl Bench {
             max_bytes: 0,
             queue: 4096,
             encryption_key: crawlcache::config::EncryptionKey::default(),
+            tombstone_seconds: 0,
+            outbox_rows: 0,
         };
         let clock = Clock::system();
         let store = SqliteStore::open(&options, &clock, &Metrics::new()).expect("a store");

@@ -60,6 +60,8 @@ async fn run(arguments: Arguments) -> Result<()> {
         max_bytes: sqlite.max_bytes,
         queue: sqlite.queue,
         encryption_key: crawlcache::config::EncryptionKey::default(),
+        tombstone_seconds: 0,
+        outbox_rows: 0,
     };
     let clock = Clock::system();
     let store = SqliteStore::open(&options, &clock, &Metrics::new())?;

@@ -3,8 +3,8 @@
 //! The doc comment of a field is its HELP text. No label ever carries a url, host, session or token.
 
 use prometheus::{
-    CounterVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    CounterVec, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 /// Latency buckets in seconds, from 50 µs: a memory hit takes about that.
@@ -15,6 +15,39 @@ const LATENCY: [f64; 16] = [
 /// Age buckets in seconds, from a minute to a quarter.
 const AGE: [f64; 9] =
     [60.0, 600.0, 3600.0, 21_600.0, 86_400.0, 259_200.0, 604_800.0, 2_592_000.0, 7_776_000.0];
+
+/// Delay buckets in seconds, from a millisecond to an hour.
+const DELAY: [f64; 12] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 300.0, 1800.0, 3600.0];
+
+/// The operations that are routed.
+pub const ROUTED_OPERATIONS: [&str; 9] = [
+    "get",
+    "lookup",
+    "put",
+    "delete",
+    "list",
+    "session_get",
+    "session_put",
+    "session_delete",
+    "session_list",
+];
+
+/// Why a backend answered: it owns the key; the owner did not have it; the owner has yet to get it; the owner could not
+/// be reached; or nobody could answer.
+pub const ROUTED_REASONS: [&str; 5] = ["owner", "other", "queued", "fallback", "refused"];
+
+/// What can come of a row of the outbox.
+pub const RELAY_OUTCOMES: [&str; 5] = ["delivered", "pulled", "gone", "failed", "parked"];
+
+/// What a shadow read can find.
+pub const SHADOW_RESULTS: [&str; 5] = ["equal", "different", "only_sqlite", "only_dynamodb", "error"];
+
+/// What a migration can make of an item.
+pub const MIGRATION_OUTCOMES: [&str; 5] = ["copied", "present", "expired", "skipped", "failed"];
+
+/// What a verification can find.
+pub const VERIFY_OUTCOMES: [&str; 7] =
+    ["equal", "missing_dynamodb", "missing_sqlite", "different", "deleted", "expired", "unreadable"];
 
 /// What a look-up can come to.
 pub const LOOKUP_RESULTS: [&str; 10] = [
@@ -34,8 +67,8 @@ pub const LOOKUP_RESULTS: [&str; 10] = [
 pub const LOOKUP_OPS: [&str; 4] = ["get", "field", "batch_get", "lookup"];
 
 /// What a write of a result can come to.
-pub const WRITE_RESULTS: [&str; 8] =
-    ["created", "replaced", "refreshed", "superseded", "deleted", "absent", "conflict", "error"];
+pub const WRITE_RESULTS: [&str; 9] =
+    ["created", "replaced", "refreshed", "superseded", "queued", "deleted", "absent", "conflict", "error"];
 
 /// The ways to write a result.
 pub const WRITE_OPS: [&str; 6] = ["put", "patch", "delete", "batch_put", "import", "purge"];
@@ -88,6 +121,10 @@ macro_rules! catalogue {
         }
     };
     (@make IntGauge, $name:expr, $help:expr) => { IntGauge::new($name, $help) };
+    (@make Gauge, $name:expr, $help:expr) => { Gauge::new($name, $help) };
+    (@make GaugeVec, $name:expr, $help:expr, [$($label:literal),*]) => {
+        GaugeVec::new(Opts::new($name, $help), &[$($label),*])
+    };
     (@make IntCounterVec, $name:expr, $help:expr, [$($label:literal),*]) => {
         IntCounterVec::new(Opts::new($name, $help), &[$($label),*])
     };
@@ -155,6 +192,46 @@ catalogue! {
     memory_bytes: IntGaugeVec("memory_bytes", ["kind"]);
     /// Entries held in memory.
     memory_entries: IntGaugeVec("memory_entries", ["kind"]);
+    /// Share of keys that DynamoDB owns, 0 to 100, a forced side considered.
+    routing_percent: Gauge("routing_percent");
+    /// Whether a side is forced to own everything (1) or not (0).
+    routing_forced: IntGaugeVec("routing_forced", ["side"]);
+    /// Whether the side that is not the owner gets every write, too.
+    routing_dual_write: IntGauge("routing_dual_write");
+    /// Number of the policy in force; it grows with each change.
+    routing_generation: IntGauge("routing_generation");
+    /// Operations that were routed, by the backend that answered and why it was that one.
+    routed: IntCounterVec("routed_operations_total", ["operation", "backend", "reason"]);
+    /// Copies of entries to the side that owns them, by what came of them.
+    copies: IntCounterVec("copies_total", ["to", "outcome"]);
+    /// Rows in the outbox: those that wait, and those that are parked.
+    outbox_rows: IntGaugeVec("outbox_rows", ["state"]);
+    /// Age of the oldest row of the outbox that waits, in seconds; 0 when none does.
+    outbox_oldest_seconds: Gauge("outbox_oldest_seconds");
+    /// The most rows that the outbox may hold; 0 when it is not bounded.
+    outbox_limit_rows: IntGauge("outbox_limit_rows");
+    /// Rows of the outbox that were tried, by what came of them.
+    relayed: IntCounterVec("relayed_total", ["kind", "outcome"]);
+    /// Time from a write to its delivery by the relay.
+    relay_delay: HistogramVec("relay_delay_seconds", ["kind"]; DELAY);
+    /// State of a backend's circuit breaker: 0 closed, 1 on trial, 2 open.
+    circuit_state: IntGaugeVec("circuit_state", ["backend"]);
+    /// How often a circuit breaker has opened.
+    circuit_opened: IntCounterVec("circuit_opened_total", ["backend"]);
+    /// Reads after which both sides were compared, by what was found.
+    shadow_reads: IntCounterVec("shadow_reads_total", ["result"]);
+    /// Differences that shadow reads found, by field.
+    shadow_differences: IntCounterVec("shadow_differences_total", ["field"]);
+    /// Whether a migration or a verification is under way.
+    job_running: IntGaugeVec("job_running", ["work"]);
+    /// How far a migration or verification is, 0 to 1.
+    job_progress: GaugeVec("job_progress_ratio", ["work"]);
+    /// What a migration met, by direction, kind and outcome.
+    migrated: IntCounterVec("migrated_total", ["to", "kind", "outcome"]);
+    /// What a verification found, by outcome.
+    verified: IntCounterVec("verified_total", ["outcome"]);
+    /// Differences that a verification has mended, by the side that was mended.
+    repaired: IntCounterVec("repaired_total", ["to", "outcome"]);
 }
 
 impl Default for Metrics {
@@ -209,16 +286,55 @@ impl Metrics {
         for service in ["dynamodb", "s3"] {
             self.aws_retries.with_label_values(&[service]);
         }
+        self.start_routing_at_zero();
         for kind in ["results", "answers"] {
             self.memory_bytes.with_label_values(&[kind]);
             self.memory_entries.with_label_values(&[kind]);
         }
     }
 
+    fn start_routing_at_zero(&self) {
+        for backend in ["sqlite", "dynamodb"] {
+            self.routing_forced.with_label_values(&[backend]);
+            for operation in ROUTED_OPERATIONS {
+                for reason in ROUTED_REASONS {
+                    self.routed.with_label_values(&[operation, backend, reason]);
+                }
+            }
+            for outcome in ["copied", "present", "failed", "dropped"] {
+                self.copies.with_label_values(&[backend, outcome]);
+            }
+            for kind in ["result", "session", "tombstone"] {
+                MIGRATION_OUTCOMES
+                    .iter()
+                    .for_each(|outcome| drop(self.migrated.with_label_values(&[backend, kind, outcome])));
+            }
+            for outcome in ["repaired", "failed"] {
+                self.repaired.with_label_values(&[backend, outcome]);
+            }
+        }
+        for state in ["queued", "parked"] {
+            self.outbox_rows.with_label_values(&[state]);
+        }
+        for kind in ["result", "session"] {
+            self.relay_delay.with_label_values(&[kind]);
+            RELAY_OUTCOMES.iter().for_each(|outcome| drop(self.relayed.with_label_values(&[kind, outcome])));
+        }
+        self.circuit_state.with_label_values(&["dynamodb"]);
+        self.circuit_opened.with_label_values(&["dynamodb"]);
+        SHADOW_RESULTS.iter().for_each(|result| drop(self.shadow_reads.with_label_values(&[result])));
+        // Not `job`: Prometheus itself names a target's job so, and would rename the label to `exported_job`.
+        for work in ["migrate", "verify"] {
+            self.job_running.with_label_values(&[work]);
+            self.job_progress.with_label_values(&[work]);
+        }
+        VERIFY_OUTCOMES.iter().for_each(|outcome| drop(self.verified.with_label_values(&[outcome])));
+    }
+
     /// Series of one backend, at zero; `reasons` are the conditions that its errors can name.
     pub fn add_backend(&self, backend: &str, reasons: &[&str]) {
         for operation in BACKEND_OPERATIONS {
-            for outcome in ["ok", "error"] {
+            for outcome in ["ok", "error", "abandoned"] {
                 self.backend_operation_duration.with_label_values(&[backend, operation, outcome]);
             }
         }

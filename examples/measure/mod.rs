@@ -1,5 +1,7 @@
 //! What the load programs share: documents from a folder, and latencies as a line of JSON.
 
+#![allow(dead_code, reason = "each program uses its own part of it")]
+
 mod corpus;
 
 use std::time::{Duration, Instant};

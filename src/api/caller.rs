@@ -39,12 +39,22 @@ impl Writer {
 
 /// A caller who may see and do what concerns all namespaces.
 #[derive(Debug)]
-pub(super) struct Admin;
+pub(super) struct Admin(Principal);
+
+impl Admin {
+    /// Who it is, for logs that people read.
+    pub(super) fn who(&self, api: &Api) -> String {
+        match self.0.name() {
+            _ if api.tokens.keyring().is_empty() => "anonymous (no tokens configured)".to_owned(),
+            name => name.to_owned(),
+        }
+    }
+}
 
 impl FromRequestParts<Api> for Admin {
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
-        authenticate(parts, api, Scope::Admin).map(|_| Self)
+        authenticate(parts, api, Scope::Admin).map(Self)
     }
 }
 

@@ -7,19 +7,20 @@ use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use utoipa::ToSchema;
 
 use super::caller::Admin;
+use super::inspect::{self, Inspected, Verdict};
 use super::params::{NoParams, Params};
 use super::problem::{Problem, Result};
 use super::state::Api;
 use crate::domain::Timestamp;
+use crate::domain::routing::Side;
 use crate::metrics::{LOOKUP_OPS, LOOKUP_RESULTS};
-use crate::store::{self, Health, Status};
-
-/// A backend that has not answered by then is down.
-const PATIENCE: Duration = Duration::from_secs(2);
+use crate::store::routed::Routed;
+use crate::store::sqlite::ledger::outbox::OutboxStatus;
+use crate::store::{Health, Status};
 
 /// Whether the process is up.
 #[utoipa::path(get, path = "/livez", tag = "operations", responses(
@@ -35,10 +36,10 @@ pub(super) async fn livez() -> &'static str {
     (status = 503, description = "No backend can serve"),
 ))]
 pub(super) async fn readyz(State(api): State<Api>) -> Result<&'static str> {
-    match check(&api).await.0.status {
-        "healthy" => Ok("ok\n"),
-        "degraded" => Ok("degraded\n"),
-        _ => Err(Problem::new("unavailable", "no backend can serve")),
+    match inspect::overall(&inspect::backends(&api).await) {
+        Verdict::Healthy => Ok("ok\n"),
+        Verdict::Degraded => Ok("degraded\n"),
+        Verdict::Unhealthy => Err(Problem::new("unavailable", "no backend can serve")),
     }
 }
 
@@ -81,48 +82,32 @@ pub(super) struct BackendHealth {
     (status = 503, description = "Unhealthy", body = HealthReport),
 ))]
 pub(super) async fn health(State(api): State<Api>) -> Response {
-    let (report, _) = check(&api).await;
-    let status = if report.status == "unhealthy" { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
-    (status, Json(report)).into_response()
+    let inspected = inspect::backends(&api).await;
+    let status = match inspect::overall(&inspected) {
+        Verdict::Unhealthy => StatusCode::SERVICE_UNAVAILABLE,
+        Verdict::Healthy | Verdict::Degraded => StatusCode::OK,
+    };
+    (status, Json(report(&api, &inspected))).into_response()
 }
 
-/// Asks the store how it is.
-async fn check(api: &Api) -> (HealthReport, Option<Status>) {
-    let begun = Instant::now();
-    let timestamp = api.clock.now();
-    let answer = tokio::time::timeout(PATIENCE, statuses(api)).await;
-    let (status, error, found) = match answer {
-        Ok(Ok(found)) => match found.health.clone() {
-            Health::Healthy => ("healthy", None, Some(found)),
-            Health::Degraded(reason) => ("degraded", Some(reason), Some(found)),
-            Health::Down(reason) => ("unhealthy", Some(reason), Some(found)),
-        },
-        Ok(Err(error)) => ("unhealthy", Some(error.to_string()), None),
-        Err(_) => ("unhealthy", Some(format!("no answer within {} s", PATIENCE.as_secs())), None),
+fn report(api: &Api, inspected: &[Inspected]) -> HealthReport {
+    let backend = |found: &Inspected| {
+        let health = BackendHealth {
+            status: found.verdict().as_str(),
+            response_time_ms: found.took.as_secs_f64() * 1000.0,
+            timestamp: found.asked_at,
+            // The condition is for everybody; its text may name paths and is for the log.
+            error: found.trouble().map(|_| "see the log".to_owned()),
+        };
+        (found.backend, health)
     };
-    let backend = found.as_ref().map_or(api.backend, |found| found.backend);
-    let response_time_ms = begun.elapsed().as_secs_f64() * 1000.0;
-    // The condition is for everybody; its text may name paths and is for the log.
-    if let Some(error) = &error {
-        tracing::warn!(backend, status, error, "a backend is not healthy");
+    HealthReport {
+        status: inspect::overall(inspected).as_str(),
+        version: env!("CARGO_PKG_VERSION"),
+        timestamp: api.clock.now(),
+        uptime_seconds: api.shared().started.elapsed().as_secs(),
+        backends: inspected.iter().map(backend).collect(),
     }
-    let error = error.map(|_| "see the log".to_owned());
-    let backends = BTreeMap::from([(backend, BackendHealth { status, response_time_ms, timestamp, error })]);
-    let uptime_seconds = api.shared().started.elapsed().as_secs();
-    let report =
-        HealthReport { status, version: env!("CARGO_PKG_VERSION"), timestamp, uptime_seconds, backends };
-    (report, found)
-}
-
-/// How the stores of results and of sessions are, as one: the worse of the two.
-async fn statuses(api: &Api) -> store::Result<Status> {
-    let (results, sessions) = futures_util::try_join!(api.results.status(), api.sessions.status())?;
-    let health = match (results.health, sessions.health) {
-        (Health::Down(reason), _) | (_, Health::Down(reason)) => Health::Down(reason),
-        (Health::Degraded(reason), _) | (_, Health::Degraded(reason)) => Health::Degraded(reason),
-        (Health::Healthy, Health::Healthy) => Health::Healthy,
-    };
-    Ok(Status { health, sessions: sessions.sessions, ..results })
 }
 
 /// Prometheus metrics.
@@ -139,12 +124,10 @@ pub(super) async fn metrics(State(api): State<Api>) -> Result<Response> {
 /// Brings the gauges up to date that are read rather than counted.
 async fn refresh_gauges(api: &Api) {
     let metrics = &api.metrics;
-    let (report, found) = check(api).await;
-    for (backend, health) in &report.backends {
-        metrics.backend_up.with_label_values(&[backend]).set(i64::from(health.status == "healthy"));
-    }
-    if let Some(status) = found {
-        let backend = status.backend;
+    for Inspected { backend, answer, .. } in inspect::backends(api).await {
+        let is_up = answer.as_ref().is_ok_and(|status| status.health == Health::Healthy);
+        metrics.backend_up.with_label_values(&[backend]).set(i64::from(is_up));
+        let Ok(status) = answer else { continue };
         let set = |gauge: &prometheus::IntGaugeVec, value| {
             gauge.with_label_values(&[backend]).set(gauge_value(value));
         };
@@ -158,6 +141,9 @@ async fn refresh_gauges(api: &Api) {
             }
         }
     }
+    if let Some(routed) = &api.routed {
+        refresh_outbox(api, routed).await;
+    }
     let results = api.memory.as_ref().map_or((0, 0), crate::store::tiered::Tiered::usage);
     for (kind, (bytes, entries)) in [("results", results), ("answers", api.shared().answers.usage())] {
         metrics.memory_bytes.with_label_values(&[kind]).set(gauge_value(bytes));
@@ -165,11 +151,63 @@ async fn refresh_gauges(api: &Api) {
     }
 }
 
+async fn refresh_outbox(api: &Api, routed: &Routed) {
+    let (metrics, limit) = (&api.metrics, api.config.routing.outbox_rows);
+    metrics.outbox_limit_rows.set(gauge_value(limit));
+    // A database that cannot be read is told as a backend that is not up.
+    let Ok(outbox) = routed.parts().database.outbox_status().await else { return };
+    for (state, rows) in [("queued", outbox.queued), ("parked", outbox.parked)] {
+        metrics.outbox_rows.with_label_values(&[state]).set(gauge_value(rows));
+    }
+    metrics.outbox_oldest_seconds.set(oldest_seconds(&outbox, api.clock.now()));
+}
+
+/// The age of the oldest row that waits; 0 when none does.
+pub(super) fn oldest_seconds(outbox: &OutboxStatus, now: Timestamp) -> f64 {
+    let age = outbox.oldest.map_or(0, |oldest| now.millis_since(oldest));
+    Duration::from_millis(age).as_secs_f64()
+}
+
 fn gauge_value(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-/// What is stored and how it is used.
+/// The sum, where both are known.
+fn both(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    Some(one? + other?)
+}
+
+/// What one backend holds.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub(super) struct BackendStats {
+    /// Results, expired ones that are not yet swept included.
+    pub(super) entries: u64,
+    /// Sessions, expired ones that are not yet swept included.
+    pub(super) sessions: u64,
+    /// Stored size of the results in bytes; missing where the backend does not know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) stored_bytes: Option<u64>,
+    /// Decoded size of the results in bytes; missing where the backend does not know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) raw_bytes: Option<u64>,
+    /// Bytes that it takes on its medium.
+    pub(super) size_bytes: u64,
+    /// The bound on that; missing where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) limit_bytes: Option<u64>,
+    /// Why nothing is known of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) error: Option<String>,
+}
+
+impl BackendStats {
+    pub(super) fn of(status: &Status) -> Self {
+        let Status { entries, sessions, stored_bytes, raw_bytes, size_bytes, limit_bytes, .. } = *status;
+        Self { entries, sessions, stored_bytes, raw_bytes, size_bytes, limit_bytes, error: None }
+    }
+}
+
+/// What is stored and how it is used. Of two backends the sizes and counts are sums: what is on both counts twice.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Stats {
     /// The version that runs.
@@ -194,6 +232,8 @@ pub(super) struct Stats {
     /// The bound on that; missing where there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     limit_bytes: Option<u64>,
+    /// Each backend by name.
+    backends: BTreeMap<&'static str, BackendStats>,
     /// Bytes of results held in memory.
     memory_bytes: u64,
     /// Look-ups since the start, by what they came to.
@@ -208,7 +248,18 @@ pub(super) struct Stats {
     (status = 200, description = "Sizes, counts and the hit ratio", body = Stats),
 ))]
 pub(super) async fn stats(State(api): State<Api>, _: Admin, _: Params<NoParams>) -> Result<Json<Stats>> {
-    let status = statuses(&api).await?;
+    let mut backends = BTreeMap::new();
+    for Inspected { backend, answer, .. } in inspect::backends(&api).await {
+        let stats = match answer {
+            Ok(status) => BackendStats::of(&status),
+            // The service can do without DynamoDB, and so can its statistics.
+            Err(error) if api.routed.is_some() && backend == Side::Dynamodb.as_str() => {
+                BackendStats { error: Some(error.to_string()), ..BackendStats::default() }
+            }
+            Err(error) => return Err(error.into()),
+        };
+        backends.insert(backend, stats);
+    }
     let lookups: BTreeMap<&'static str, u64> = LOOKUP_RESULTS
         .iter()
         .map(|result| {
@@ -228,12 +279,13 @@ pub(super) async fn stats(State(api): State<Api>, _: Admin, _: Params<NoParams>)
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: api.shared().started.elapsed().as_secs(),
         store: api.results.to_string(),
-        entries: status.entries,
-        sessions: status.sessions,
-        stored_bytes: status.stored_bytes,
-        raw_bytes: status.raw_bytes,
-        size_bytes: status.size_bytes,
-        limit_bytes: status.limit_bytes,
+        entries: backends.values().map(|stats| stats.entries).sum(),
+        sessions: backends.values().map(|stats| stats.sessions).sum(),
+        stored_bytes: backends.values().map(|stats| stats.stored_bytes).reduce(both).flatten(),
+        raw_bytes: backends.values().map(|stats| stats.raw_bytes).reduce(both).flatten(),
+        size_bytes: backends.values().map(|stats| stats.size_bytes).sum(),
+        limit_bytes: backends.values().find_map(|stats| stats.limit_bytes),
+        backends,
         memory_bytes: api.memory.as_ref().map_or(0, |memory| memory.usage().0),
         lookups,
         hit_ratio,

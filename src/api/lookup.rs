@@ -10,7 +10,7 @@ use super::problem::{Problem, Result};
 use super::state::Api;
 use crate::domain::document::Coding;
 use crate::domain::{Freshness, FreshnessLimits, Key, Meta, MissReason, Timestamp};
-use crate::store::{GetOptions, Hit, ListFilter, ListQuery, Source};
+use crate::store::{GetOptions, Hit, ListFilter, ListQuery, Source, Via};
 
 pub(super) const CACHE_STATUS: http::HeaderName = http::HeaderName::from_static("cache-status");
 const ORIGIN_ETAG: http::HeaderName = http::HeaderName::from_static("crawlcache-origin-etag");
@@ -77,11 +77,32 @@ pub(super) async fn find(
         }
         Some(hit) => match accepted.judge(&hit.entry.meta, now) {
             Ok(freshness) => Ok(Found { hit, freshness }),
+            Err(reason) if hit.via == Via::Fallback => {
+                count(api, op, "error");
+                return Err(unreachable_owner(reason));
+            }
             Err(reason) => Err(Missed { reason, freshness: Some(Freshness::of(&hit.entry.meta, now)) }),
         },
     };
     count_outcome(api, op, &outcome);
     Ok(outcome)
+}
+
+/// The owner, which cannot be reached, may have what the other side has only in part or of old.
+fn unreachable_owner(reason: MissReason) -> Problem {
+    let detail = match reason {
+        MissReason::Expired => {
+            "the store that owns the result cannot be reached, and what the other one has of it has expired; \
+             `stale=` seconds past expiry can be accepted"
+        }
+        MissReason::TooOld => {
+            "the store that owns the result cannot be reached, and what the other one has is older than `max_age`"
+        }
+        _ => {
+            "the store that owns the result cannot be reached, and what the other one has lacks a required field"
+        }
+    };
+    Problem::new("unavailable", detail).with("reason", reason.as_str())
 }
 
 /// Whether the url is there under other variants. An error is no reason to fail what is a miss anyway.
@@ -200,7 +221,12 @@ impl Found {
 
     /// RFC 9211.
     fn cache_status(&self) -> HeaderValue {
-        let detail = if self.freshness.is_stale() { "stale" } else { self.hit.source.as_str() };
+        let detail = match self.hit.via {
+            _ if self.freshness.is_stale() => "stale",
+            Via::Queued => "queued",
+            Via::Fallback => "fallback",
+            Via::Owner | Via::Other => self.hit.source.as_str(),
+        };
         let mut text = String::with_capacity(56);
         text.push_str("crawlcache; hit; ttl=");
         text.push_str(Buffer::new().format(self.freshness.ttl));

@@ -1,10 +1,12 @@
 //! The HTTP API: the route table and what lies around it, on one screen.
 
+mod admin;
 mod answers;
 mod batch;
 mod body;
 mod caller;
 mod health;
+mod inspect;
 mod listing;
 mod lookup;
 mod negotiate;
@@ -21,10 +23,14 @@ pub mod server;
 mod sessions;
 mod state;
 mod states;
+#[cfg(test)]
+mod testing;
 mod transfer;
 mod views;
+mod worker;
 
-pub use state::{Api, Parts};
+pub use state::{Api, Backend, Parts};
+pub use worker::{NotStarted, Worker};
 
 use axum::Router;
 use tower_http::compression::CompressionLayer;
@@ -47,7 +53,8 @@ fn table() -> (Router<Api>, OpenApi) {
         .routes(routes!(views::html))
         .routes(routes!(views::screenshot))
         .routes(routes!(views::pdf))
-        .merge(sessions::tagged());
+        .merge(sessions::tagged())
+        .merge(admin::tagged());
     let others = OpenApiRouter::new()
         .routes(routes!(results::list, results::post))
         .routes(routes!(states::lookup))
@@ -57,6 +64,7 @@ fn table() -> (Router<Api>, OpenApi) {
         .routes(routes!(transfer::export))
         .routes(routes!(transfer::import))
         .merge(sessions::collected())
+        .merge(admin::untagged())
         .routes(routes!(health::livez))
         .routes(routes!(health::readyz))
         .routes(routes!(health::health))

@@ -46,7 +46,8 @@ pub(super) struct ProblemDocument {
     tags(
         (name = "results", description = "Crawl results: JSON documents by url and variant"),
         (name = "sessions", description = "Sessions: small JSON documents with states and expiry"),
-        (name = "operations", description = "Health, metrics, statistics")
+        (name = "operations", description = "Health, metrics, statistics"),
+        (name = "admin", description = "Moving a fleet from SQLite to DynamoDB: routing, long work, the outbox")
     ),
     components(schemas(ProblemDocument))
 )]

@@ -28,7 +28,7 @@ struct Inner {
 pub(super) type Result<T, E = Problem> = std::result::Result<T, E>;
 
 /// Every code with its status and title. The codes are part of the API.
-pub(super) const CODES: [(&str, u16, &str); 47] = [
+pub(super) const CODES: [(&str, u16, &str); 53] = [
     ("malformed_request", 400, "The request could not be read"),
     ("invalid_parameter", 400, "A parameter is missing, unknown or out of range"),
     ("invalid_url", 400, "The url cannot name a page"),
@@ -49,6 +49,8 @@ pub(super) const CODES: [(&str, u16, &str); 47] = [
     ("field_not_found", 404, "The result has no such field"),
     ("session_not_found", 404, "There is no such session"),
     ("session_expired", 404, "The session has expired"),
+    ("work_not_found", 404, "There is no such piece of work"),
+    ("outbox_row_not_found", 404, "No such row of the outbox is parked"),
     ("method_not_allowed", 405, "The route does not know this method"),
     ("not_acceptable", 406, "No acceptable representation"),
     ("body_timeout", 408, "The body did not arrive in time"),
@@ -56,12 +58,16 @@ pub(super) const CODES: [(&str, u16, &str); 47] = [
     ("status_mismatch", 409, "The session is not in the expected status"),
     ("session_exists", 409, "A session of this id exists"),
     ("write_conflict", 409, "Too many writers changed it at once"),
+    ("not_routed", 409, "The service keeps everything in one store"),
+    ("routing_pinned", 409, "Something outside holds what would change"),
+    ("work_running", 409, "Other work has to end first"),
     ("precondition_failed", 412, "The precondition does not hold"),
     ("body_too_large", 413, "The body is too large"),
     ("document_too_large", 413, "The decoded document is too large"),
     ("unsupported_media_type", 415, "The content type is not accepted"),
     ("unsupported_encoding", 415, "The content coding is not accepted"),
     ("immutable_field", 422, "The field cannot be changed"),
+    ("precondition_required", 428, "The change must name what it is based on"),
     ("internal_error", 500, "Something went wrong here"),
     ("entry_corrupt", 500, "What is stored is not what was written"),
     ("not_supported", 501, "The store, as it is set up, cannot do this"),

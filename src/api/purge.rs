@@ -96,8 +96,7 @@ pub(super) async fn purge(
         if !request.dry_run {
             let deletes = stream::iter(page.items).map(|meta| delete(api.clone(), meta));
             let outcomes: Vec<DeleteOutcome> = deletes.buffer_unordered(AT_ONCE).try_collect().await?;
-            report.deleted +=
-                outcomes.iter().filter(|outcome| **outcome == DeleteOutcome::Deleted).count() as u64;
+            report.deleted += outcomes.iter().filter(|outcome| is_gone(**outcome)).count() as u64;
         }
         match page.next {
             Some(cursor) => query.after = Some(cursor),
@@ -105,6 +104,11 @@ pub(super) async fn purge(
         }
     }
     Ok(Json(report))
+}
+
+/// Whether the entry can be read no more; the store that owns it may have yet to be told.
+const fn is_gone(outcome: DeleteOutcome) -> bool {
+    matches!(outcome, DeleteOutcome::Deleted | DeleteOutcome::Queued)
 }
 
 /// Deletes what was listed: what was stored since is newer than what was meant.

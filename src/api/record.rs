@@ -13,10 +13,10 @@ use serde_json::{Map, Value, json};
 use super::body::{blocking, chunks, read_json};
 use super::listing::KnownValidators;
 use super::problem::{Problem, Result};
-use super::result::{Terms, Times, Written, check_validator, store, ttl};
+use super::result::{Terms, Times, Written, check_validator, store, ttl, version};
 use super::state::Api;
 use crate::domain::document::{Coding, Inflate, Projection, encode};
-use crate::domain::{Entry, Namespace, Timestamp, Validators, Version};
+use crate::domain::{Entry, Namespace, Timestamp, Validators};
 use crate::store::Condition;
 
 /// Documents up to this size are worked on where they are.
@@ -83,19 +83,16 @@ impl<'a> Record<'a> {
             head_fingerprint: self.validators.head_fingerprint.clone(),
         };
         let mut times = Times::fresh(now, ttl(api, self.ttl)?);
-        let mut version = api.clock.next_version();
+        let fetched = self.updated_at.filter(|_| import);
         if import {
-            if let Some(updated_at) = self.updated_at.filter(|updated_at| *updated_at < now) {
-                // What was stored since then is newer, and stays.
-                version = Version::first_of(updated_at);
-            }
-            times.updated_at = self.updated_at.unwrap_or(now).min(now);
+            times = times.fetched(fetched.unwrap_or(now));
             times.created_at = self.created_at.unwrap_or(times.updated_at).min(times.updated_at);
             let longest = now.plus_secs(api.config.results.max_ttl_seconds);
             if self.ttl.is_none() {
                 times.expires_at = self.expires_at.unwrap_or(times.expires_at).min(longest);
             }
         }
+        let version = version(api, now, fetched);
         let level = api.config.results.compression_level;
         let encoded = if raw.len() as u64 <= INLINE_BYTES {
             encode(&raw, level)?

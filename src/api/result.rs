@@ -12,7 +12,8 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::body::{Accepts, blocking, encode_upload, receive};
 use super::caller::{Reader, Writer};
-use super::lookup::{Accepted, Found, find, json_type, number};
+use super::listing::time;
+use super::lookup::{Accepted, CACHE_STATUS, Found, find, json_type, number};
 use super::negotiate::{self, etag_header};
 use super::params::{Params, bounded, names};
 use super::problem::{Problem, Result};
@@ -23,9 +24,6 @@ use crate::store::{Condition, DeleteOutcome, GetOptions, Put, PutOutcome, Stamp}
 
 /// How often a patch without a precondition is tried again when somebody else was faster.
 const PATCH_ATTEMPTS: usize = 32;
-
-/// The longest validator in bytes.
-const MAX_VALIDATOR_BYTES: usize = 1024;
 
 /// Which result, and what counts as an answer.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -72,6 +70,10 @@ pub(super) struct PutParams {
     /// The fingerprint of the page's head; otherwise the document's `head_fingerprint`.
     #[param(max_length = 1024)]
     head_fingerprint: Option<String>,
+    /// When it was fetched, for a result that comes from another cache: RFC 3339 or Unix seconds. Its age counts from
+    /// then, and it never replaces one that is newer.
+    #[param(example = "2026-01-15T10:30:00Z")]
+    updated_at: Option<String>,
 }
 
 /// Which result, and what is new about it.
@@ -117,7 +119,8 @@ pub(super) struct DeleteParams {
 /// What a write stored.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Stored {
-    /// `created`, `replaced`, `refreshed` (the same content), or `superseded` (somebody stored a newer one meanwhile).
+    /// `created`, `replaced`, `refreshed` (the same content), `superseded` (somebody stored a newer one meanwhile), or
+    /// `queued` (it is safe here, and the store that owns it will get it when it can be reached again).
     #[schema(example = "created")]
     pub(super) outcome: &'static str,
     /// The url of the key.
@@ -148,7 +151,7 @@ pub(super) struct Stored {
             ("etag" = String, description = "The content's hash and coding"),
             ("age" = u64, description = "Seconds since it was stored or confirmed"),
             ("last-modified" = String, description = "When it was stored or confirmed"),
-            ("cache-status" = String, description = "RFC 9211: `crawlcache; hit; ttl=…; detail=memory|sqlite|stale`"),
+            ("cache-status" = String, description = "RFC 9211: `crawlcache; hit; ttl=…; detail=memory|sqlite|dynamodb|stale|queued|fallback`"),
         ),
         example = json!({"url": "https://example.com/", "success": true, "status_code": 200, "html": "<html>…</html>", "markdown": "# Example"})),
     (status = 304, description = "The client has it already (`If-None-Match`)"),
@@ -209,6 +212,11 @@ async fn document_response(
     responses(
         (status = 200, description = "Replaced or refreshed", body = Stored, headers(("etag" = String, description = "The content's hash"))),
         (status = 201, description = "Created", body = Stored, headers(("etag" = String, description = "The content's hash"))),
+        (status = 202, description = "Safe here and read from here; the store that owns it cannot be reached, and will get it",
+            body = Stored, headers(
+                ("etag" = String, description = "The content's hash"),
+                ("cache-status" = String, description = "`crawlcache; stored; detail=queued`"),
+            )),
         (status = 412, description = "The precondition does not hold"),
         (status = 507, description = "No space is left"),
     ))]
@@ -224,10 +232,12 @@ pub(super) async fn put(
     let ttl = ttl(&api, params.ttl)?;
     let validators = validators(params.origin_etag, params.origin_last_modified, params.head_fingerprint)?;
     let condition = negotiate::condition(&headers, now)?;
+    let fetched = time("updated_at", params.updated_at.as_deref())?;
     let upload = receive(&api, &headers, body, Accepts::Json).await?;
     let encoded = encode_upload(&api, upload).await?;
-    let terms =
-        Terms { validators, times: Times::fresh(now, ttl), condition, version: api.clock.next_version() };
+    let fresh = Times::fresh(now, ttl);
+    let times = fetched.map_or(fresh, |at| fresh.fetched(at));
+    let terms = Terms { validators, times, condition, version: version(&api, now, fetched) };
     store(&api, "put", key, encoded, terms).await?.response()
 }
 
@@ -306,6 +316,8 @@ pub(super) async fn patch(
 
 /// Delete a result.
 #[utoipa::path(delete, path = "/v1/result", tag = "results", params(DeleteParams), responses(
+    (status = 202, description = "It is gone here; the store that owns it cannot be reached, and will be told",
+        headers(("cache-status" = String, description = "`crawlcache; detail=queued`"))),
     (status = 204, description = "It is gone, or was not there"),
     (status = 412, description = "The precondition does not hold"),
     (status = 507, description = "No space is left"),
@@ -315,11 +327,15 @@ pub(super) async fn delete(
     caller: Writer,
     Params(params): Params<DeleteParams>,
     headers: HeaderMap,
-) -> Result<StatusCode> {
+) -> Result<Response> {
     let key = api.key(caller.namespace(), &params.url, params.variant.as_deref())?;
     let condition = negotiate::condition(&headers, api.clock.now())?;
     match remove(&api, "delete", &key, condition).await? {
-        DeleteOutcome::Deleted | DeleteOutcome::Absent => Ok(StatusCode::NO_CONTENT),
+        DeleteOutcome::Deleted | DeleteOutcome::Absent => Ok(StatusCode::NO_CONTENT.into_response()),
+        DeleteOutcome::Queued => {
+            let header = [(CACHE_STATUS, HeaderValue::from_static("crawlcache; detail=queued"))];
+            Ok((StatusCode::ACCEPTED, header).into_response())
+        }
         DeleteOutcome::ConditionFailed => Err(failed_precondition(None)),
     }
 }
@@ -330,6 +346,7 @@ pub(super) async fn remove(api: &Api, op: &str, key: &Key, condition: Condition)
     let result = match &outcome {
         Ok(DeleteOutcome::Deleted) => "deleted",
         Ok(DeleteOutcome::Absent) => "absent",
+        Ok(DeleteOutcome::Queued) => "queued",
         Ok(DeleteOutcome::ConditionFailed) => "conflict",
         Err(_) => "error",
     };
@@ -351,6 +368,12 @@ impl Times {
         Self { created_at: now, updated_at: now, expires_at: now.plus_secs(ttl) }
     }
 
+    /// The same, for what was fetched earlier: its time to live still counts from now.
+    pub(super) fn fetched(self, at: Timestamp) -> Self {
+        let updated_at = at.min(self.updated_at);
+        Self { created_at: updated_at, updated_at, ..self }
+    }
+
     fn patched(meta: &Meta, now: Timestamp, confirmed: bool, ttl: Option<u64>) -> Self {
         let lifetime = || meta.expires_at.secs_since(meta.updated_at);
         Self {
@@ -363,6 +386,12 @@ impl Times {
             },
         }
     }
+}
+
+/// The place of a write among all others: what was fetched earlier never replaces what was stored since.
+pub(super) fn version(api: &Api, now: Timestamp, fetched: Option<Timestamp>) -> Version {
+    let next = api.clock.next_version();
+    fetched.filter(|at| *at < now).map_or(next, Version::first_of)
 }
 
 /// The time to live in seconds, within the configured bound.
@@ -386,15 +415,13 @@ fn validators(
 
 /// Refuses a validator that could not be sent back in a header.
 pub(super) fn check_validator(name: &str, value: Option<&str>) -> Result<()> {
-    let fits = |value: &str| {
-        !value.is_empty()
-            && value.len() <= MAX_VALIDATOR_BYTES
-            && value.bytes().all(|byte| (b' '..=b'~').contains(&byte))
-    };
-    if value.is_none_or(fits) {
+    if value.is_none_or(Validators::accept) {
         return Ok(());
     }
-    Err(Problem::parameter(name, format!("1 to {MAX_VALIDATOR_BYTES} visible ASCII characters are accepted")))
+    Err(Problem::parameter(
+        name,
+        format!("1 to {} visible ASCII characters are accepted", Validators::MAX_BYTES),
+    ))
 }
 
 /// What a document is stored with. Validators named here go before the document's own.
@@ -437,6 +464,7 @@ pub(super) async fn store(api: &Api, op: &str, key: Key, encoded: Encoded, terms
         Ok(PutOutcome::Replaced) => ("replaced", StatusCode::OK),
         Ok(PutOutcome::Refreshed) => ("refreshed", StatusCode::OK),
         Ok(PutOutcome::Superseded) => ("superseded", StatusCode::OK),
+        Ok(PutOutcome::Queued) => ("queued", StatusCode::ACCEPTED),
         Ok(PutOutcome::ConditionFailed) => ("conflict", StatusCode::PRECONDITION_FAILED),
         Err(_) => ("error", StatusCode::INTERNAL_SERVER_ERROR),
     };
@@ -456,13 +484,18 @@ pub(super) struct Written {
 }
 
 impl Written {
-    /// 200 or 201 with what was stored.
+    /// 200, 201 or 202 with what was stored.
     pub(super) fn response(self) -> Result<Response> {
         let body = serde_json::to_vec(&self.stored).map_err(|error| {
             Problem::new("internal_error", format!("the answer cannot be written: {error}"))
         })?;
         let etag = [(ETAG, etag_header(self.etag, Coding::Identity))];
-        Ok((self.status, [json_type()], etag, body).into_response())
+        let mut response = (self.status, [json_type()], etag, body).into_response();
+        if self.status == StatusCode::ACCEPTED {
+            let queued = HeaderValue::from_static("crawlcache; stored; detail=queued");
+            response.headers_mut().insert(CACHE_STATUS, queued);
+        }
+        Ok(response)
     }
 }
 

@@ -71,6 +71,8 @@ pub(super) struct PostParams {
     responses(
         (status = 200, description = "Replaced or refreshed", body = super::result::Stored),
         (status = 201, description = "Created", body = super::result::Stored),
+        (status = 202, description = "Safe here; the store that owns it cannot be reached, and will get it", body = super::result::Stored,
+            headers(("cache-status" = String, description = "`crawlcache; stored; detail=queued`"))),
         (status = 412, description = "The precondition does not hold"),
         (status = 507, description = "No space is left"),
     ))]

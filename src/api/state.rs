@@ -8,11 +8,15 @@ use tokio::sync::Semaphore;
 use super::answers::Answers;
 use super::request_id::RequestIds;
 use super::sessions::Turns;
+use super::worker::Worker;
 use crate::auth::Watched;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::domain::routing::Side;
 use crate::domain::{Key, Namespace};
 use crate::metrics::Metrics;
+use crate::store::recent::Recent;
+use crate::store::routed::Routed;
 use crate::store::tiered::Tiered;
 use crate::store::{ResultStore, SessionStore};
 
@@ -33,8 +37,42 @@ pub struct Parts {
     pub memory: Option<Tiered>,
     /// The tokens.
     pub tokens: Arc<Watched>,
-    /// The name of the backend behind both.
-    pub backend: &'static str,
+    /// The backends behind them.
+    pub backends: Vec<Backend>,
+    /// The router over two backends, where there is one.
+    pub routed: Option<Routed>,
+    /// How the backend did lately that a router may move keys to.
+    pub recent: Option<Recent>,
+    /// Who does long work.
+    pub worker: Option<Arc<dyn Worker>>,
+}
+
+/// A place where results and sessions are kept.
+#[derive(Clone, Debug)]
+pub struct Backend {
+    /// Its name.
+    pub name: &'static str,
+    /// Its results.
+    pub results: Arc<dyn ResultStore>,
+    /// Its sessions.
+    pub sessions: Arc<dyn SessionStore>,
+}
+
+impl Backend {
+    /// Both of those that a router knows.
+    pub fn both(routed: &Routed) -> Vec<Self> {
+        let parts = routed.parts();
+        let (local, remote) = (&parts.local_results, &parts.remote);
+        let backend = |side: Side, results: &Arc<dyn ResultStore>, sessions: &Arc<dyn SessionStore>| Self {
+            name: side.as_str(),
+            results: Arc::clone(results),
+            sessions: Arc::clone(sessions),
+        };
+        vec![
+            backend(Side::Sqlite, local, &parts.local_sessions),
+            backend(Side::Dynamodb, &remote.results, &remote.sessions),
+        ]
+    }
 }
 
 /// What every handler shares. Clones are cheap.
@@ -76,9 +114,13 @@ impl Api {
         }))
     }
 
-    /// The result of a look-up that the backend itself answered.
-    pub(super) fn lookup_hit(&self) -> &'static str {
-        if self.backend == "dynamodb" { "hit_dynamodb" } else { "hit_sqlite" }
+    /// The result of a look-up that a backend itself answered: the one that owns the key.
+    pub(super) fn lookup_hit(&self, key: &Key) -> &'static str {
+        let owner = match &self.routed {
+            Some(routed) => routed.parts().routing.current().policy.owner(key.id().bucket()).as_str(),
+            None => self.backends.first().map_or("", |backend| backend.name),
+        };
+        if owner == Side::Dynamodb.as_str() { "hit_dynamodb" } else { "hit_sqlite" }
     }
 
     pub(super) fn shared(&self) -> &Shared {

@@ -263,7 +263,7 @@ pub(super) async fn lookup(
     }
     let metas = api.results.get_metas(&keys).await?;
     let now = api.clock.now();
-    for (place, meta) in places.into_iter().zip(metas) {
+    for ((place, key), meta) in places.into_iter().zip(&keys).zip(metas) {
         let Some(meta) = meta else {
             count_miss(&api, "lookup", MissReason::Absent);
             continue;
@@ -271,7 +271,7 @@ pub(super) async fn lookup(
         results[place] = match accepted.judge(&meta, now) {
             Ok(freshness) => {
                 let state = if freshness.is_stale() { "stale" } else { "fresh" };
-                count_state(&api, if freshness.is_stale() { "stale" } else { api.lookup_hit() });
+                count_state(&api, if freshness.is_stale() { "stale" } else { api.lookup_hit(key) });
                 let etag = Some(meta.etag.to_string());
                 KeyState { state, reason: None, age: Some(freshness.age), ttl: Some(freshness.ttl), etag }
             }

@@ -7,14 +7,14 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use http::HeaderMap;
-use serde::Serialize;
-use serde_json::Value;
-use utoipa::ToSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::{IntoParams, ToSchema};
 
 use super::body::{Lines, ndjson};
 use super::caller::{Reader, Writer};
 use super::listing::ListParams;
-use super::params::{NoParams, Params};
+use super::params::Params;
 use super::problem::{Problem, Result};
 use super::record::{LARGE_LINE_BYTES, Line, Record, document_line, export_head, line_error};
 use super::state::Api;
@@ -98,6 +98,19 @@ async fn line(api: Api, key: Key) -> Result<Option<Line>> {
     document_line(&api, export_head(&hit.entry), hit.entry, None).await.map(Some)
 }
 
+/// Lines whose outcomes one import names at most.
+const MAX_OUTCOMES: u64 = 10_000;
+
+/// How an import answers.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ImportParams {
+    /// Whether the answer names the outcome of every line; such an import reads at most 10,000 lines.
+    #[serde(default)]
+    outcomes: bool,
+}
+
 /// What an import did.
 #[derive(Debug, Default, Serialize, ToSchema)]
 pub(super) struct ImportReport {
@@ -111,20 +124,39 @@ pub(super) struct ImportReport {
     refreshed: u64,
     /// Results that were not stored because what is there is newer, or was stored by the same import before.
     superseded: u64,
+    /// Results that are safe here, and that the store that owns them will get when it can be reached again.
+    queued: u64,
     /// Lines that were not stored.
     failed: u64,
     /// The first hundred of those: `line`, `code` and `detail`.
     errors: Vec<Value>,
     /// Whether the body was read to its end.
     complete: bool,
+    /// With `outcomes=true`, for every line: `line` and `outcome`, which is `created`, `replaced`, `refreshed`,
+    /// `superseded` or `failed`, then with `code` and `detail`. In the order in which they were settled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcomes: Option<Vec<Value>>,
 }
 
 impl ImportReport {
     fn note(&mut self, number: u64, outcome: &Result<&'static str>) {
+        if let Some(outcomes) = &mut self.outcomes
+            && number > 0
+        {
+            outcomes.push(match outcome {
+                Ok(word) => json!({ "line": number, "outcome": word }),
+                Err(problem) => {
+                    let mut failed = line_error(number, problem);
+                    failed["outcome"] = json!("failed");
+                    failed
+                }
+            });
+        }
         match outcome {
             Ok("created") => self.created += 1,
             Ok("replaced") => self.replaced += 1,
             Ok("superseded") => self.superseded += 1,
+            Ok("queued") => self.queued += 1,
             Ok(_) => self.refreshed += 1,
             Err(problem) => {
                 self.failed += 1;
@@ -140,21 +172,21 @@ impl ImportReport {
 ///
 /// One JSON object a line, as `/v1/results/export` writes it: `url`, `document`, and optionally `variant`,
 /// `created_at`, `updated_at`, `expires_at`, `ttl`, `validators`. The results keep those times. A bad line is
-/// counted and never fails the rest. There is no limit on the number of lines.
-#[utoipa::path(post, path = "/v1/results/import", tag = "results",
+/// counted and never fails the rest. There is no limit on the number of lines, unless their outcomes are asked for.
+#[utoipa::path(post, path = "/v1/results/import", tag = "results", params(ImportParams),
     request_body(content = String, content_type = "application/x-ndjson",
         example = json!("{\"url\":\"https://example.com/\",\"document\":{\"success\":true}}\n")),
     responses((status = 200, description = "What was stored", body = ImportReport)))]
 pub(super) async fn import(
     State(api): State<Api>,
     caller: Writer,
-    _: Params<NoParams>,
+    Params(params): Params<ImportParams>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<ImportReport>> {
     let namespace = caller.namespace().clone();
     let mut lines = Lines::of(&api, &headers, body)?;
-    let mut report = ImportReport::default();
+    let mut report = ImportReport { outcomes: params.outcomes.then(Vec::new), ..ImportReport::default() };
     let mut waiting = stream::FuturesUnordered::new();
     loop {
         let (number, line) = match lines.next(&api).await {
@@ -168,6 +200,12 @@ pub(super) async fn import(
                 break;
             }
         };
+        if params.outcomes && report.lines == MAX_OUTCOMES {
+            let detail =
+                format!("more than {MAX_OUTCOMES} lines; line {number} and those after it were not stored");
+            report.note(0, &Err(Problem::new("body_too_large", detail)));
+            break;
+        }
         report.lines += 1;
         // A large document is stored alone: many at once would take many times its memory.
         let large = line.as_ref().is_ok_and(|line| line.len() > LARGE_LINE_BYTES);

@@ -1,25 +1,36 @@
 //! Composes the service from a configuration, and runs it until it is told to stop.
 
+mod sides;
 mod stores;
+mod worker;
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::net::TcpListener;
 
-use crate::api::{Api, Parts, server};
+use crate::api::{Api, Parts, Worker, server};
 use crate::auth::{AuthError, Watched};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::jobs::Supervisor;
+use crate::jobs::relay::{self, Relay};
+use crate::jobs::runner::Runner;
+use crate::jobs::sample;
 use crate::jobs::sweep::Sweep;
 use crate::jobs::tokens;
 use crate::metrics::Metrics;
 use crate::store;
+use crate::store::dynamodb;
+use crate::store::recent::Recent;
 use crate::store::sqlite::OpenError;
 use stores::Stores;
+use worker::LongWork;
+
+pub use sides::open_sides;
 
 /// Why the service cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +41,12 @@ pub enum StartError {
     /// The tables in DynamoDB are not what they must be.
     #[error("cannot start on DynamoDB: {0}")]
     Tables(store::Error),
+    /// The policy by which keys are spread over the stores cannot be read.
+    #[error("cannot read the routing policy: {0}")]
+    Routing(store::Error),
+    /// What is known of long work cannot be read.
+    #[error("cannot read what is known of migrations and verifications: {0}")]
+    Work(store::Error),
     /// The tokens cannot be read.
     #[error(transparent)]
     Tokens(#[from] AuthError),
@@ -56,6 +73,7 @@ pub struct App {
     listener: TcpListener,
     address: SocketAddr,
     stores: Stores,
+    runner: Option<Runner>,
     supervisor: Supervisor,
 }
 
@@ -86,6 +104,17 @@ impl App {
             };
             supervisor.spawn("sweep", sweep.run(config.sqlite.sweep_interval(), supervisor.stop_signal()));
         }
+        if let Some(routed) = &stores.routed {
+            let concurrency = config.routing.relay_concurrency;
+            let relay = Relay { routed: routed.clone(), concurrency };
+            supervisor.spawn("relay", relay.run(supervisor.stop_signal()));
+            supervisor.spawn("watch", relay::watch(routed.clone(), supervisor.stop_signal()));
+        }
+        let recent = stores.routed.as_ref().map(|_| Recent::new(&metrics, dynamodb::BACKEND, Instant::now()));
+        if let Some(recent) = &recent {
+            supervisor.spawn("sample", sample::run(recent.clone(), supervisor.stop_signal()));
+        }
+        let runner = runner(&stores, &supervisor).await?;
         supervisor.spawn("tokens", tokens::run(Arc::clone(&tokens), supervisor.stop_signal()));
         let parts = Parts {
             config,
@@ -95,9 +124,16 @@ impl App {
             sessions: Arc::clone(&stores.sessions),
             memory: stores.memory.clone(),
             tokens,
-            backend: stores.backend,
+            backends: stores.backends(),
+            routed: stores.routed.clone(),
+            recent,
+            worker: stores
+                .routed
+                .clone()
+                .zip(runner.clone())
+                .map(|(routed, runner)| -> Arc<dyn Worker> { Arc::new(LongWork { runner, routed }) }),
         };
-        Ok(Self { api: Api::new(parts), listener, address, stores, supervisor })
+        Ok(Self { api: Api::new(parts), listener, address, stores, runner, supervisor })
     }
 
     /// The address that it listens on.
@@ -131,9 +167,25 @@ impl App {
             tracing::warn!("some requests did not finish in time and were cut off");
         }
         self.supervisor.shut_down().await;
+        if let Some(runner) = &self.runner {
+            runner.close().await;
+        }
         self.stores.close().await;
         tracing::info!("stopped");
     }
+}
+
+/// Who does long work on both stores; what the end of the last process has interrupted goes on.
+async fn runner(stores: &Stores, supervisor: &Supervisor) -> Result<Option<Runner>, StartError> {
+    let Some(sides) = stores.sides.clone() else { return Ok(None) };
+    let runner = Runner::open(sides, supervisor.stop_signal()).await.map_err(StartError::Work)?;
+    let resuming = runner.clone();
+    supervisor.spawn("resume", async move {
+        if let Err(error) = resuming.resume().await {
+            tracing::warn!(%error, "the migration that was interrupted does not go on");
+        }
+    });
+    Ok(Some(runner))
 }
 
 /// What a start comes to, in a few readable lines.

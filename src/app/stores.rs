@@ -4,11 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::StartError;
+use crate::api;
 use crate::clock::Clock;
 use crate::config::{Backend, Config};
+use crate::jobs::Sides;
 use crate::metrics::Metrics;
+use crate::store::circuit::Circuit;
 use crate::store::dynamodb::{self, Aws, DynamodbResults, DynamodbSessions, Tables};
 use crate::store::metered::Metered;
+use crate::store::routed::policy::Routing;
+use crate::store::routed::remote::Remote;
+use crate::store::routed::{self, Routed};
 use crate::store::sqlite::{self, SqliteStore};
 use crate::store::tiered::Tiered;
 use crate::store::{Error, ResultStore, SessionStore};
@@ -27,8 +33,12 @@ pub(super) struct Stores {
     pub(super) memory: Option<Tiered>,
     /// The database of this process, where there is one: it is swept and closed.
     pub(super) database: Option<SqliteStore>,
-    /// The name of the backend behind both.
-    pub(super) backend: &'static str,
+    /// The router, where there is one.
+    pub(super) routed: Option<Routed>,
+    /// Both sides past the router, for long work, where there is one.
+    pub(super) sides: Option<Sides>,
+    /// The only backend; `None` where a router knows several.
+    alone: Option<api::Backend>,
 }
 
 impl Stores {
@@ -37,7 +47,14 @@ impl Stores {
         match config.store.backend {
             Backend::Sqlite => embedded(config, clock, metrics),
             Backend::Dynamodb => shared(config, clock, metrics).await,
+            Backend::Routed => routed(config, clock, metrics).await,
         }
+    }
+
+    /// The backends, one or both.
+    pub(super) fn backends(&self) -> Vec<api::Backend> {
+        let both = self.routed.iter().flat_map(api::Backend::both);
+        both.chain(self.alone.clone()).collect()
     }
 
     /// Finishes the writes under way and closes what is open.
@@ -45,27 +62,52 @@ impl Stores {
         if let Some(memory) = &self.memory {
             memory.close().await;
         }
+        if let Some(routed) = &self.routed {
+            routed.close().await;
+        }
         if let Some(database) = &self.database {
             database.close().await;
         }
     }
 }
 
-/// Everything in a file of this process.
-fn embedded(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Stores, StartError> {
-    let options = sqlite::Options {
+/// How the database of this process is opened.
+fn options(config: &Config) -> sqlite::Options {
+    sqlite::Options {
         data_dir: config.server.data_dir.clone(),
         readers: config.sqlite.readers,
         cache_bytes: config.sqlite.cache_bytes,
         max_bytes: config.sqlite.max_bytes,
         queue: config.sqlite.queue,
         encryption_key: config.sessions.encryption_key.clone(),
-    };
+        tombstone_seconds: 0,
+        outbox_rows: 0,
+    }
+}
+
+/// How it is opened beside DynamoDB.
+pub(super) fn options_beside(config: &Config) -> sqlite::Options {
+    let results = &config.results;
+    sqlite::Options {
+        // Longer than anything can live that they have to stop, sessions included.
+        tombstone_seconds: results
+            .max_ttl_seconds
+            .saturating_add(results.keep_stale_seconds)
+            .max(crate::domain::session::MAX_TTL_SECONDS),
+        outbox_rows: config.routing.outbox_rows,
+        ..options(config)
+    }
+}
+
+/// Everything in a file of this process.
+fn embedded(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Stores, StartError> {
     let backend = sqlite::BACKEND;
-    let database = SqliteStore::open(&options, clock, metrics)?;
+    let database = SqliteStore::open(&options(config), clock, metrics)?;
     let metered: Arc<dyn ResultStore> =
         Arc::new(Metered::results(Arc::new(database.clone()), metrics, backend));
-    let sessions = Arc::new(Metered::sessions(Arc::new(database.clone()), metrics, backend));
+    let sessions: Arc<dyn SessionStore> =
+        Arc::new(Metered::sessions(Arc::new(database.clone()), metrics, backend));
+    let alone = alone(backend, &metered, &sessions);
     let memory = (config.memory.bytes > 0).then(|| Tiered::new(Arc::clone(&metered), config.memory.bytes));
     if let Some(memory) = &memory {
         // What sweep and eviction remove must not live on in memory, where no listing and so no purge would find it.
@@ -73,43 +115,147 @@ fn embedded(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Stores,
         debug_assert!(first, "nobody else was given the store yet");
     }
     let results = in_front(memory.as_ref(), metered);
-    Ok(Stores { results, sessions, memory, database: Some(database), backend })
+    Ok(Stores {
+        results,
+        sessions,
+        memory,
+        database: Some(database),
+        routed: None,
+        sides: None,
+        alone: Some(alone),
+    })
 }
 
 /// Everything in DynamoDB, which other instances write to as well.
 async fn shared(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Stores, StartError> {
-    let backend = dynamodb::BACKEND;
     let aws = Aws::connect(&config.dynamodb, &config.s3, metrics).await;
+    check_tables(&aws, config).await?;
+    let (results, sessions) = in_dynamodb(aws, config, clock, metrics);
+    let (metered, sessions) = metered(&results, &sessions, metrics);
+    let alone = alone(dynamodb::BACKEND, &metered, &sessions);
+    let memory = (config.memory.bytes > 0)
+        .then(|| Tiered::shared(Arc::clone(&metered), config.memory.bytes, config.memory.trust()));
+    let results = in_front(memory.as_ref(), metered);
+    Ok(Stores { results, sessions, memory, database: None, routed: None, sides: None, alone: Some(alone) })
+}
+
+/// Both, with a router that knows who owns what.
+async fn routed(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Stores, StartError> {
+    let database = SqliteStore::open(&options_beside(config), clock, metrics)?;
+    let aws = Aws::connect(&config.dynamodb, &config.s3, metrics).await;
+    check_tables(&aws, config).await?;
+    let (results, sessions) = in_dynamodb(aws, config, clock, metrics);
+    let (remote_results, remote_sessions) = metered(&results, &sessions, metrics);
+    let keep_stale = config.results.keep_stale_seconds;
+    let mut sides =
+        Sides::new(database.clone(), results, sessions, clock.clone(), metrics.clone(), keep_stale);
+    let settings = &config.routing;
+    let circuit =
+        Circuit::new(dynamodb::BACKEND, settings.circuit_failures, settings.circuit_pause(), metrics);
+    let start = settings.policy();
+    let routing =
+        Routing::open(&database, start, settings.pinned(), metrics).await.map_err(StartError::Routing)?;
+    let local_results: Arc<dyn ResultStore> =
+        Arc::new(Metered::results(Arc::new(database.clone()), metrics, sqlite::BACKEND));
+    let local_sessions: Arc<dyn SessionStore> =
+        Arc::new(Metered::sessions(Arc::new(database.clone()), metrics, sqlite::BACKEND));
+    let routed = Routed::new(routed::Parts {
+        database: database.clone(),
+        local_results,
+        local_sessions,
+        remote: Remote {
+            results: remote_results,
+            sessions: remote_sessions,
+            circuit,
+            owner_patience: settings.owner_patience(),
+            other_patience: settings.other_patience(),
+        },
+        routing: routing.clone(),
+        clock: clock.clone(),
+        metrics: metrics.clone(),
+    });
+    let behind: Arc<dyn ResultStore> = Arc::new(routed.clone());
+    let memory = (config.memory.bytes > 0)
+        .then(|| Tiered::shared(Arc::clone(&behind), config.memory.bytes, config.memory.trust()));
+    if let Some(memory) = &memory {
+        let first = database.on_removed(memory.forgetter()) && routed.on_changed(memory.forgetter());
+        debug_assert!(first, "nobody else was given the stores yet");
+        sides = sides.on_changed(memory.forgetter());
+        // Who owns what has changed, and with it whom a copy can be trusted to.
+        let copies = memory.forgetter_of_all();
+        routing.on_change(move |_| copies());
+    }
+    let sessions = Arc::new(routed.sessions());
+    let results = in_front(memory.as_ref(), behind);
+    Ok(Stores {
+        results,
+        sessions,
+        memory,
+        database: Some(database),
+        routed: Some(routed),
+        sides: Some(sides),
+        alone: None,
+    })
+}
+
+fn alone(
+    name: &'static str,
+    results: &Arc<dyn ResultStore>,
+    sessions: &Arc<dyn SessionStore>,
+) -> api::Backend {
+    api::Backend { name, results: Arc::clone(results), sessions: Arc::clone(sessions) }
+}
+
+/// The tables of DynamoDB.
+fn in_dynamodb(
+    aws: Aws,
+    config: &Config,
+    clock: &Clock,
+    metrics: &Metrics,
+) -> (DynamodbResults, DynamodbSessions) {
+    let results = DynamodbResults::new(aws.clone(), config, clock, metrics);
+    (results, DynamodbSessions::new(aws, config, clock, metrics))
+}
+
+fn metered(
+    results: &DynamodbResults,
+    sessions: &DynamodbSessions,
+    metrics: &Metrics,
+) -> (Arc<dyn ResultStore>, Arc<dyn SessionStore>) {
+    (
+        Arc::new(Metered::results(Arc::new(results.clone()), metrics, dynamodb::BACKEND)),
+        Arc::new(Metered::sessions(Arc::new(sessions.clone()), metrics, dynamodb::BACKEND)),
+    )
+}
+
+/// Makes and checks the tables, as far as DynamoDB says anything.
+async fn check_tables(aws: &Aws, config: &Config) -> Result<(), StartError> {
     match in_time(prepare(&Tables::new(aws.clone(), &config.dynamodb), config.dynamodb.create_tables)).await {
-        Ok(()) => {}
+        Ok(()) => Ok(()),
         // It may come back, and until then the service says that it is not ready.
         Err(
             error @ (Error::Unavailable { .. }
             | Error::Timeout { .. }
             | Error::Throttled { .. }
             | Error::Overloaded { .. }),
-        ) => tracing::warn!(%error, "the tables could not be checked: starting without"),
-        Err(error) => return Err(StartError::Tables(error)),
+        ) => {
+            tracing::warn!(%error, "the tables could not be checked: starting without");
+            Ok(())
+        }
+        Err(error) => Err(StartError::Tables(error)),
     }
-    let results = DynamodbResults::new(aws.clone(), config, clock, metrics);
-    let sessions = DynamodbSessions::new(aws, config, clock, metrics);
-    let metered: Arc<dyn ResultStore> = Arc::new(Metered::results(Arc::new(results), metrics, backend));
-    let sessions = Arc::new(Metered::sessions(Arc::new(sessions), metrics, backend));
-    let memory = (config.memory.bytes > 0)
-        .then(|| Tiered::shared(Arc::clone(&metered), config.memory.bytes, config.memory.trust()));
-    let results = in_front(memory.as_ref(), metered);
-    Ok(Stores { results, sessions, memory, database: None, backend })
 }
 
 /// A backend that says nothing must not keep the service from saying that it lives.
-async fn in_time(prepare: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+pub(super) async fn in_time(prepare: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
     tokio::time::timeout(PATIENCE, prepare).await.unwrap_or_else(|_| {
         let detail = format!("nothing was said of the tables within {} s", PATIENCE.as_secs());
         Err(Error::Timeout { backend: dynamodb::BACKEND, detail })
     })
 }
 
-async fn prepare(tables: &Tables, create: bool) -> Result<(), Error> {
+/// Makes missing tables, if asked for, and checks that they can be used.
+pub(super) async fn prepare(tables: &Tables, create: bool) -> Result<(), Error> {
     if create {
         Box::pin(tables.create_missing()).await?;
     }

@@ -35,6 +35,7 @@ pub(super) struct ServiceArgs {
     #[arg(
         long = "url",
         id = "service_url",
+        global = true,
         value_name = "URL",
         help = format!("Where the service is [variable: CRAWLCACHE_URL] [default: {DEFAULT_URL}]")
     )]
@@ -42,6 +43,7 @@ pub(super) struct ServiceArgs {
 
     #[arg(
         long,
+        global = true,
         value_name = "TOKEN",
         help = "The token to present; better in the variable, since others here can list arguments [variable: \
                 CRAWLCACHE_TOKEN]"
@@ -157,6 +159,21 @@ pub(super) fn broken_off(error: reqwest::Error) -> Failure {
     Failure::new(Exit::Failed, "broken_off", format!("the answer broke off: {}", chain(&error)))
 }
 
+/// Has a service do something small: a request with a JSON body, where there is one, and an answer in JSON.
+pub(super) async fn call(
+    service: &Service,
+    method: Method,
+    path: &str,
+    query: &[(&str, Option<String>)],
+    body: Option<&Value>,
+) -> Outcome<Value> {
+    let mut request = service.request(method, path, query);
+    if let Some(body) = body {
+        request = with_body(request, &[("content-type", "application/json")], body.to_string().into());
+    }
+    json(service.send(request).await?).await
+}
+
 /// An answer that is one JSON value.
 pub(super) async fn json(response: Response) -> Outcome<Value> {
     let bytes = response.bytes().await.map_err(broken_off)?;
@@ -248,7 +265,9 @@ fn exit_of(status: StatusCode, code: &str) -> Exit {
     match (status.as_u16(), code) {
         (401 | 403, _) => Exit::Refused,
         (502..=504, _) => Exit::Unreachable,
-        (_, "result_not_found" | "field_not_found") => Exit::NotFound,
+        (_, "result_not_found" | "field_not_found" | "work_not_found" | "outbox_row_not_found") => {
+            Exit::NotFound
+        }
         (_, "invalid_parameter" | "invalid_url" | "invalid_variant") => Exit::Usage,
         _ => Exit::Failed,
     }
@@ -323,6 +342,9 @@ mod tests {
         for (status, code, exit) in [
             (404, "result_not_found", Exit::NotFound),
             (404, "field_not_found", Exit::NotFound),
+            (404, "work_not_found", Exit::NotFound),
+            (409, "not_routed", Exit::Failed),
+            (412, "precondition_failed", Exit::Failed),
             (404, "not_found", Exit::Failed),
             (401, "unauthorized", Exit::Refused),
             (403, "forbidden", Exit::Refused),

@@ -95,6 +95,11 @@ impl Failure {
         self.0.exit
     }
 
+    /// The stable word for programs.
+    pub(super) fn code(&self) -> &str {
+        &self.0.code
+    }
+
     /// The sentence for people.
     pub(super) fn detail(&self) -> &str {
         &self.0.detail

@@ -1,5 +1,6 @@
 //! `import`: streams results into a service, a line each.
 
+use std::fmt::Write as _;
 use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -127,6 +128,9 @@ fn sentence(report: &Value) -> String {
         count("superseded"),
         count("failed")
     );
+    if let Some(queued @ 1..) = report["queued"].as_u64() {
+        let _ = write!(text, "; {} for a store that cannot be reached", HumanCount(queued));
+    }
     if report["complete"].as_bool() != Some(true) {
         text.push_str("; it was not read to its end");
     }

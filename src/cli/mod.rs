@@ -5,22 +5,30 @@
 
 mod backup;
 mod client;
+mod columns;
 mod doctor;
 mod exit;
 mod export;
 mod files;
+mod gate;
 mod get;
 mod healthcheck;
 mod import;
+mod import_crawl4ai;
 mod indent;
+mod outbox;
 mod output;
 mod progress;
 mod put;
+mod rollback;
+mod routing;
 mod serve;
 mod span;
 mod stats;
+mod status;
 mod tables;
 mod token;
+mod work;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -144,6 +152,56 @@ The document is any JSON object and comes back value for value.")]
   crawlcache stats --json | jq .hit_ratio")]
     Stats(stats::Args),
 
+    /// Show or change how keys are spread over SQLite and DynamoDB
+    #[command(after_help = "Examples:
+  crawlcache routing                             the policy in force
+  crawlcache routing set --percent 10 --dual-write true --shadow-read 0.05 --reason 'the first step'
+  crawlcache routing set --percent 50 --dry-run  how many keys would move
+  crawlcache routing log                         who changed it, when and why
+
+For a service with `store.backend = \"routed\"`, or DYNAMODB_MIGRATION_PCT. A change counts from the next operation on,
+and after a restart. It needs a token with the scope admin, where there are tokens.")]
+    Routing(routing::Args),
+
+    /// Show how a service over both stores is: policy, backends, outbox, work, traffic
+    #[command(after_help = "Examples:
+  crawlcache status
+  crawlcache status --watch
+  crawlcache status --json | jq .outbox.queued")]
+    Status(status::Args),
+
+    /// Ask whether DynamoDB is fit to own more keys
+    #[command(after_help = "Examples:
+  crawlcache gate --to 50
+  crawlcache gate --to 50 && crawlcache routing set --percent 50
+  crawlcache gate --to 50 --json | jq '.checks[] | select(.pass | not)'
+
+The exit code is 0 if every check passes and 1 if one does not.")]
+    Gate(gate::Args),
+
+    /// Go back to SQLite, or to fewer keys in DynamoDB, at once
+    #[command(after_help = "Examples:
+  crawlcache rollback --reason 'latency'         SQLite owns everything from now on
+  crawlcache rollback --to 10                    DynamoDB keeps 10 % of the keys
+
+Nothing is restarted, and nothing is lost: what only DynamoDB has stays readable for as long as DynamoDB answers.")]
+    Rollback(rollback::Args),
+
+    /// List, retry and discard the writes that DynamoDB has yet to get
+    #[command(after_help = "Examples:
+  crawlcache outbox                              what waits, oldest first
+  crawlcache outbox list --parked                what DynamoDB refused for its own sake
+  crawlcache outbox retry                        once the reason is put right
+  crawlcache outbox discard 42")]
+    Outbox(outbox::Args),
+
+    /// List, show and cancel the migrations and verifications of a service
+    #[command(after_help = "Examples:
+  crawlcache work
+  crawlcache work show verify-3
+  crawlcache work cancel migrate-2")]
+    Work(work::WorkArgs),
+
     /// Stream results out of a service, a line each
     #[command(after_help = "Examples:
   crawlcache export -o all.ndjson.zst
@@ -163,6 +221,18 @@ Results keep their times and never replace newer ones. A bad line never fails th
 was one, and the report names the first of them.")]
     Import(import::Args),
 
+    /// Take over the cache of Crawl4AI: its database and content files
+    #[command(after_help = "Examples:
+  crawlcache import-crawl4ai ~/.crawl4ai --dry-run --report rows.ndjson
+  crawlcache import-crawl4ai ~/.crawl4ai --ttl 90d
+  crawlcache import-crawl4ai ~/.crawl4ai --since 2026-01-15T00:00:00Z --report - | jq -r .outcome | sort | uniq -c
+
+It reads what every version of Crawl4AI has written, follows the hashes that its upgrades have put in place of
+contents, and changes nothing there; Crawl4AI may go on writing. Pages keep the time of their crawl and never
+replace newer ones: to run it again brings what is new. The exit code is 1 if a page could not be stored; rows that
+hold no readable page are counted, and named in the report.")]
+    ImportCrawl4ai(import_crawl4ai::Args),
+
     /// Copy the database while the service runs
     #[command(after_help = "Examples:
   crawlcache backup /backups/crawlcache-$(date +%F).db
@@ -181,6 +251,30 @@ new data directory.")]
 
 It works on the tables that `dynamodb.results_table` and `dynamodb.sessions_table` name, whatever store.backend is.")]
     Tables(tables::Args),
+
+    /// Copy everything from SQLite to DynamoDB, or back, while the service runs
+    #[command(after_help = "Examples:
+  crawlcache migrate --dry-run                   how much it would be, and what it would cost
+  crawlcache migrate --units-per-second 500
+  crawlcache migrate --to sqlite --since 2026-01-15T00:00:00Z
+  crawlcache migrate --urls 'https://example.com/*,https://example.org/'
+  crawlcache migrate --offline                   without a service, on the data directory itself
+
+The service does it, and goes on with it after a restart; --offline does it here. Copies keep their versions and
+times and never replace anything newer. A migration that ended early goes on where it was when the same is asked for
+again. The exit code is 1 if anything could not be copied.")]
+    Migrate(work::MigrateArgs),
+
+    /// Compare SQLite with DynamoDB, and mend what differs
+    #[command(after_help = "Examples:
+  crawlcache verify --sample 0.1                 one key in ten, the same ones each time
+  crawlcache verify --content                    bodies too, byte for byte
+  crawlcache verify --repair
+  crawlcache verify --json | jq '.findings[]'
+
+What is written meanwhile, or waits in the outbox, is no difference. The exit code is 1 if the sides differ and that
+was not mended.")]
+    Verify(work::VerifyArgs),
 
     /// Check everything that the service needs, and say what to do
     #[command(after_help = "Examples:
@@ -282,10 +376,19 @@ fn run(command: Command, global: &Global) -> Outcome {
         Command::Get(args) => wait_for(get::run(args, global)),
         Command::Put(args) => wait_for(put::run(args, global)),
         Command::Stats(args) => wait_for(stats::run(args, global)),
+        Command::Routing(args) => wait_for(routing::run(args, global)),
+        Command::Status(args) => wait_for(status::run(args, global)),
+        Command::Gate(args) => wait_for(gate::run(args, global)),
+        Command::Rollback(args) => wait_for(rollback::run(args, global)),
+        Command::Outbox(args) => wait_for(outbox::run(args, global)),
+        Command::Work(args) => wait_for(work::known(args, global)),
         Command::Export(args) => wait_for(export::run(args, global)),
         Command::Import(args) => wait_for(import::run(args, global)),
+        Command::ImportCrawl4ai(args) => wait_for(import_crawl4ai::run(args, global)),
         Command::Backup(args) => backup::run(&args, global),
         Command::Tables(args) => tables::run(args, global),
+        Command::Migrate(args) => work::migrate(args, global),
+        Command::Verify(args) => work::verify(args, global),
         Command::Doctor(args) => doctor::run(&args, global),
         Command::Healthcheck(args) => wait_for(healthcheck::run(&args)),
         Command::Completions { shell } => print_completions(shell),

@@ -22,9 +22,25 @@ impl Progress {
         Self::new(total, visible, template)
     }
 
+    /// A bar towards `total` rows.
+    pub(super) fn rows(total: u64) -> Self {
+        Self::new(Some(total), true, "{bar:30} {human_pos} of {human_len} rows, {per_sec}, {eta} left {msg}")
+    }
+
     /// A spinner beside what [`Progress::say`] tells, for work that is not counted in bytes.
     pub(super) fn items() -> Self {
         Self::new(None, true, "{spinner} {msg}")
+    }
+
+    /// A bar for work of which [`Progress::count`] tells how far it is.
+    pub(super) fn counted() -> Self {
+        Self::new(Some(0), true, "{bar:30} {human_pos} of {human_len}, {msg}")
+    }
+
+    /// How much is done of how much.
+    pub(super) fn count(&self, done: u64, total: u64) {
+        self.0.set_length(total);
+        self.0.set_position(done);
     }
 
     fn new(total: Option<u64>, visible: bool, template: &str) -> Self {
@@ -41,9 +57,9 @@ impl Progress {
         Self(bar)
     }
 
-    /// How many bytes there are by now.
-    pub(super) fn set(&self, bytes: u64) {
-        self.0.set_position(bytes);
+    /// How many bytes or rows there are by now.
+    pub(super) fn set(&self, done: u64) {
+        self.0.set_position(done);
     }
 
     /// What else to say.
@@ -79,5 +95,11 @@ mod tests {
             progress.set(7);
             assert_eq!(progress.0.position(), 7);
         }
+        let rows = Progress::rows(10);
+        rows.set(3);
+        assert_eq!(rows.0.position(), 3);
+        let progress = Progress::counted();
+        progress.count(3, 4);
+        assert_eq!((progress.0.position(), progress.0.length()), (3, Some(4)));
     }
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::json;
 
+use super::columns::columns;
 use super::exit::{Exit, Failure, Outcome, chain};
 use super::output::{self, Output};
 use super::{DataDir, Global, span};
@@ -138,10 +139,8 @@ fn until(record: &TokenRecord) -> String {
     record.expires_at.map_or_else(|| "does not expire".to_owned(), |at| format!("expires {at}"))
 }
 
-/// Columns under headings.
 fn table(records: &[TokenRecord]) -> String {
-    let mut rows = vec![["ID", "NAME", "SCOPES", "NAMESPACE", "CREATED", "EXPIRES"].map(str::to_owned)];
-    rows.extend(records.iter().map(|record| {
+    let row = |record: &TokenRecord| {
         let expires = record.expires_at.map_or_else(|| "never".to_owned(), |at| at.to_string());
         [
             record.id.clone(),
@@ -151,14 +150,8 @@ fn table(records: &[TokenRecord]) -> String {
             record.created_at.to_string(),
             expires,
         ]
-    }));
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; 6] = std::array::from_fn(width);
-    let lines = rows.iter().map(|row| {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    });
-    lines.collect::<Vec<_>>().join("\n")
+    };
+    columns(["ID", "NAME", "SCOPES", "NAMESPACE", "CREATED", "EXPIRES"], records.iter().map(row))
 }
 
 #[cfg(test)]

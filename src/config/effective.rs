@@ -20,12 +20,14 @@ pub enum Source {
     File(PathBuf),
     /// A variable, by name.
     Environment(String),
+    /// A variable, by name, that holds the value as it is while the service runs.
+    Pin(String),
     /// An argument.
     CommandLine,
 }
 
 impl fmt::Display for Source {
-    /// One line: `default`, `file PATH`, `environment NAME` or `command line`.
+    /// One line: `default`, `file PATH`, `environment NAME`, `environment NAME, a pin` or `command line`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
@@ -35,6 +37,7 @@ impl fmt::Display for Source {
                 write!(f, "file {path}")
             }
             Self::Environment(name) => write!(f, "environment {name}"),
+            Self::Pin(name) => write!(f, "environment {name}, a pin"),
             Self::CommandLine => f.write_str("command line"),
         }
     }

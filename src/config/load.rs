@@ -74,12 +74,11 @@ where
             layers.argument(&path, value.to_str(), Source::Environment(name.clone()));
         }
     }
-    // Whatever else is set: the way back must work in a hurry.
-    if let Some(said) = elsewhere::rollback(&environment) {
-        layers.foreign(said);
-    }
     for (path, value) in &options.overrides {
         layers.argument(path, Some(value), Source::CommandLine);
+    }
+    for said in layers.forced(&environment) {
+        layers.foreign(said);
     }
     layers.finish()
 }
@@ -167,6 +166,13 @@ impl Layers {
         }
     }
 
+    /// What is said by the variables that force a store: what it comes to depends on all the layers.
+    fn forced(&self, environment: &BTreeMap<String, OsString>) -> Vec<Said> {
+        let backend = self.values.get("store.backend").and_then(|(value, _)| value.as_str());
+        let source_of = |path: &str| self.values.get(path).map(|(_, source)| source);
+        elsewhere::forced(environment, backend == Some("routed"), source_of)
+    }
+
     /// A value of a file, which has a type already.
     fn set(&mut self, path: &str, value: Value, source: Source) {
         let Some(key) = find(path) else {
@@ -213,14 +219,20 @@ impl Layers {
         }
         let mut tables = Table::new();
         let mut settings = Vec::with_capacity(KEYS.len());
+        let mut pinned_by = None;
         for key in KEYS {
             let (value, source) = self.values.remove(key.path).expect("default.toml has every key (tested)");
             settings.push(Setting::new(key, &value, &source));
+            if let Source::Pin(name) = source {
+                pinned_by = Some(name);
+            }
             let (section, name) = key.split();
             let section = tables.entry(section).or_insert_with(|| Value::Table(Table::new()));
             section.as_table_mut().expect("only tables are inserted here").insert(name.to_owned(), value);
         }
-        let config = tables.try_into().expect("every rule is as strict as the type of its field (tested)");
+        let mut config: Config =
+            tables.try_into().expect("every rule is as strict as the type of its field (tested)");
+        config.routing.pinned_by = pinned_by;
         Ok(Loaded { config, effective: Effective::new(settings) })
     }
 }

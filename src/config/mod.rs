@@ -22,8 +22,8 @@ pub use load::{Loaded, Options, load};
 pub use mistake::{ConfigError, Mistake};
 pub use secret::EncryptionKey;
 pub use settings::{
-    Auth, Backend, Checksums, Config, Dynamodb, Limits, Log, LogFormat, Memory, Results, ResultsLayout, S3,
-    Server, Sessions, Sqlite, Store,
+    Auth, Backend, Checksums, Config, Dynamodb, Limits, Log, LogFormat, Memory, Results, ResultsLayout,
+    Routing, S3, Server, Sessions, Sqlite, Store,
 };
 
 pub(crate) use mistake::describe_toml_error;

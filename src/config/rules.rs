@@ -8,6 +8,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::secret::EncryptionKey;
+use crate::domain::routing::Percent;
 
 /// The longest time to live: a hundred years, within what `Timestamp` can hold.
 const CENTURY_SECONDS: i64 = 3_153_600_000;
@@ -33,6 +34,8 @@ pub(super) enum Rule {
         min: f64,
         max: f64,
     },
+    /// A share of keys from 0 to 100, as fine as there are buckets.
+    Percent,
     Boolean,
     Choice(&'static [&'static str]),
     Address,
@@ -85,7 +88,7 @@ pub(super) static KEYS: &[Key] = &[
     integer("memory.bytes", 0, TEBIBYTE),
     integer("memory.decoded_bytes", 0, TEBIBYTE),
     integer("memory.trust_seconds", 0, 86_400),
-    key("store.backend", Rule::Choice(&["sqlite", "dynamodb"])),
+    key("store.backend", Rule::Choice(&["sqlite", "dynamodb", "routed"])),
     integer("sqlite.readers", 1, 64),
     integer("sqlite.cache_bytes", 1 << 16, 1 << 34),
     integer("sqlite.max_bytes", 0, 1 << 50),
@@ -110,6 +113,17 @@ pub(super) static KEYS: &[Key] = &[
     integer("dynamodb.max_retries", 0, 20),
     integer("dynamodb.attempt_millis", 50, 600_000),
     integer("dynamodb.operation_millis", 50, 600_000),
+    key("routing.percent", Rule::Percent),
+    key("routing.force", Rule::Choice(&["none", "sqlite", "dynamodb"])),
+    key("routing.dual_write", Rule::Boolean),
+    key("routing.shadow_read", Rule::Number { min: 0.0, max: 1.0 }),
+    key("routing.on_owner_failure", Rule::Choice(&["queue", "reject"])),
+    integer("routing.outbox_rows", 0, 1_000_000_000),
+    integer("routing.relay_concurrency", 1, 1024),
+    integer("routing.owner_millis", 50, 600_000),
+    integer("routing.other_millis", 10, 600_000),
+    integer("routing.circuit_failures", 1, 1000),
+    integer("routing.circuit_seconds", 1, 3600),
     key("s3.bucket", name(0, 63, "-.")),
     key("s3.prefix", name(0, 512, "-_./")),
     key("s3.endpoint", Rule::OptionalUrl),
@@ -162,7 +176,8 @@ impl Rule {
         let allowed = match (self, &value) {
             (Self::Integer { min, max }, Value::Integer(number)) => (min..=max).contains(&number),
             (Self::Number { min, max }, Value::Float(number)) => (min..=max).contains(&number),
-            (Self::Number { .. }, Value::Integer(number)) => {
+            (Self::Percent, Value::Float(number)) => Percent::from_number(*number).is_ok(),
+            (Self::Number { .. } | Self::Percent, Value::Integer(number)) => {
                 // Beyond 32 bits no rule would accept it anyway.
                 return match i32::try_from(*number) {
                     Ok(number) => self.check(Value::Float(f64::from(number))),
@@ -191,7 +206,7 @@ impl Rule {
         let trimmed = text.trim();
         let value = match self {
             Self::Integer { .. } => Value::Integer(without_underscores(trimmed)?.parse().ok()?),
-            Self::Number { .. } => Value::Float(trimmed.parse().ok()?),
+            Self::Number { .. } | Self::Percent => Value::Float(trimmed.parse().ok()?),
             Self::Boolean => Value::Boolean(match trimmed {
                 "true" | "1" => true,
                 "false" | "0" => false,
@@ -208,6 +223,7 @@ impl Rule {
         match self {
             Self::Integer { min, max } => format!("a whole number from {min} to {max}"),
             Self::Number { min, max } => format!("a number from {min} to {max}"),
+            Self::Percent => "a number from 0 to 100 with at most two decimals".to_owned(),
             Self::Boolean => "true or false".to_owned(),
             Self::Choice(choices) => {
                 let quoted: Vec<String> = choices.iter().map(|choice| format!("\"{choice}\"")).collect();
@@ -307,6 +323,18 @@ mod tests {
             assert_eq!(sample.parse(text), None, "{text}");
         }
         assert!(sample.check(Value::Integer(i64::MAX)).is_err());
+    }
+
+    #[test]
+    fn shares_have_at_most_two_decimals() {
+        let percent = rule("routing.percent");
+        for (text, number) in [("0", 0.0), ("12.5", 12.5), ("33.33", 33.33), ("100", 100.0)] {
+            assert_eq!(percent.parse(text), Some(Value::Float(number)), "{text}");
+        }
+        assert_eq!(percent.check(Value::Integer(25)), Ok(Value::Float(25.0)));
+        for text in ["12.345", "-1", "100.01", "NaN", "ten", "", "50%"] {
+            assert_eq!(percent.parse(text), None, "{text}");
+        }
     }
 
     #[test]

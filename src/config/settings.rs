@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer};
 use super::load::{Options, load};
 use super::secret::EncryptionKey;
 use crate::domain::CanonicalForm;
+use crate::domain::routing::{Force, OnOwnerFailure, Percent, Policy};
 
 /// The whole configuration, checked. `config/default.toml` documents each key.
 ///
@@ -30,6 +31,8 @@ pub struct Config {
     pub sqlite: Sqlite,
     /// The store in DynamoDB.
     pub dynamodb: Dynamodb,
+    /// How keys are spread over the two stores.
+    pub routing: Routing,
     /// Where bodies too large for DynamoDB go.
     pub s3: S3,
     /// How sessions are kept.
@@ -178,6 +181,72 @@ pub enum Backend {
     Sqlite,
     /// DynamoDB, at AWS or compatible.
     Dynamodb,
+    /// Both, as `[routing]` says.
+    Routed,
+}
+
+/// `[routing]`: how keys are spread over SQLite and DynamoDB. What the admin API has set goes before the policy here.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Routing {
+    /// The share of keys that DynamoDB owns.
+    pub percent: Percent,
+    /// Whether one side owns everything all the same.
+    pub force: Force,
+    /// Whether the side that is not the owner gets every write, too.
+    pub dual_write: bool,
+    /// The share of reads, 0 to 1, after which both sides are compared.
+    pub shadow_read: f64,
+    /// What becomes of a write whose owner cannot be reached.
+    pub on_owner_failure: OnOwnerFailure,
+    /// Rows that the outbox may hold; 0 means any number.
+    pub outbox_rows: u64,
+    /// How many rows of the outbox are delivered at once.
+    pub relay_concurrency: usize,
+    /// How long a key's owner may take in DynamoDB, in milliseconds.
+    pub owner_millis: u64,
+    /// How long the side that does not own a key may take in DynamoDB, in milliseconds.
+    pub other_millis: u64,
+    /// So many failures in a row open the circuit.
+    pub circuit_failures: u32,
+    /// The longest pause between two trials of an open circuit, in seconds.
+    pub circuit_seconds: u64,
+    /// The variable that holds `force` as it is, if one does; no key of its own.
+    #[serde(skip)]
+    pub pinned_by: Option<String>,
+}
+
+impl Routing {
+    /// The policy to start with.
+    pub fn policy(&self) -> Policy {
+        Policy {
+            percent: self.percent,
+            force: self.force,
+            dual_write: self.dual_write,
+            shadow_read: self.shadow_read,
+            on_owner_failure: self.on_owner_failure,
+        }
+    }
+
+    /// What `force` is held to, and the variable that does, if one does: the admin API cannot change it then.
+    pub fn pinned(&self) -> Option<(Force, String)> {
+        self.pinned_by.clone().map(|by| (self.force, by))
+    }
+
+    /// How long a key's owner may take.
+    pub const fn owner_patience(&self) -> Duration {
+        Duration::from_millis(self.owner_millis)
+    }
+
+    /// How long the side that does not own a key may take.
+    pub const fn other_patience(&self) -> Duration {
+        Duration::from_millis(self.other_millis)
+    }
+
+    /// The longest pause between two trials of an open circuit.
+    pub const fn circuit_pause(&self) -> Duration {
+        Duration::from_secs(self.circuit_seconds)
+    }
 }
 
 /// `[dynamodb]`: the store in DynamoDB.

@@ -10,6 +10,7 @@ use super::environment::variable;
 use super::rules::{AT_MOST, KEYS, Key, Rule};
 use super::*;
 use crate::domain::CanonicalForm;
+use crate::domain::routing::Force;
 
 const KEY_HEX: &str = "5ec4e7005ec4e7005ec4e7005ec4e7005ec4e7005ec4e7005ec4e7005ec4e700";
 
@@ -54,6 +55,7 @@ fn another(key: &Key, default: &Value) -> String {
             if smaller == default { max.to_string() } else { smaller.to_string() }
         }
         Rule::Number { .. } => "0.125".to_owned(),
+        Rule::Percent => "12.5".to_owned(),
         Rule::Boolean => (!default.as_bool().expect("a boolean")).to_string(),
         Rule::Choice(choices) => (*choices.last().expect("choices")).to_owned(),
         Rule::Address => "[::1]:9".to_owned(),
@@ -180,6 +182,7 @@ fn every_rule_is_as_strict_as_its_field() {
         let extremes = match key.rule {
             Rule::Integer { min, max } => vec![Value::Integer(min), Value::Integer(max)],
             Rule::Number { min, max } => vec![Value::Float(min), Value::Float(max)],
+            Rule::Percent => vec![Value::Float(0.0), Value::Float(33.33), Value::Float(100.0)],
             Rule::Boolean => vec![Value::Boolean(true), Value::Boolean(false)],
             Rule::Choice(choices) => choices.iter().map(|choice| Value::from(*choice)).collect(),
             Rule::Address => vec!["[::]:0".into(), "255.255.255.255:65535".into(), "[fe80::1%3]:1".into()],
@@ -236,6 +239,68 @@ fn the_way_back_overrules_all_but_the_command_line() {
     assert_eq!(backend(&[own, ("FORCE_DYNAMODB", "true"), ("FORCE_SQLITE", "true")], &[]), Backend::Sqlite);
     assert_eq!(backend(&[("FORCE_SQLITE", "true")], &[("store.backend", "dynamodb")]), Backend::Dynamodb);
     assert_eq!(backend(&[own, ("FORCE_SQLITE", "false")], &[]), Backend::Dynamodb);
+}
+
+#[test]
+fn a_share_of_the_keys_means_both_stores() {
+    for (share, percent) in [("0", "0"), ("12.5", "12.5"), ("33.33", "33.33"), ("100", "100")] {
+        let config = with(None, &[("DYNAMODB_MIGRATION_PCT", share)], &[]).expect(share).config;
+        assert_eq!(
+            (config.store.backend, config.routing.policy().percent.to_string().as_str()),
+            (Backend::Routed, percent)
+        );
+        assert_eq!(config.routing.pinned(), None);
+    }
+    for share in ["-1", "100.01", "12.345", "ten"] {
+        let (found, text) = mistakes(None, &[("DYNAMODB_MIGRATION_PCT", share)], &[]);
+        assert_eq!(found.len(), 1, "{text}");
+        assert!(
+            text.contains("DYNAMODB_MIGRATION_PCT")
+                && text.contains("from 0 to 100 with at most two decimals"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_forced_store_is_a_pin_where_there_are_two() {
+    let loaded = |environment: &[(&str, &str)], overrides: &[(&str, &str)]| {
+        with(Some("[store]\nbackend = \"routed\"\n[routing]\npercent = 25\n"), environment, overrides)
+            .expect("valid")
+    };
+    let back = ("FORCE_SQLITE", "true");
+    let forth = ("FORCE_DYNAMODB", "true");
+    let own = ("CRAWLCACHE_ROUTING__FORCE", "none");
+    for (environment, overrides, force, pinned_by) in [
+        (&[][..], &[][..], Force::None, None),
+        (&[back], &[], Force::Sqlite, Some("FORCE_SQLITE")),
+        (&[forth], &[], Force::Dynamodb, Some("FORCE_DYNAMODB")),
+        (&[forth, back], &[], Force::Sqlite, Some("FORCE_SQLITE")),
+        (&[own, forth], &[], Force::None, None),
+        (&[own, forth, back], &[], Force::Sqlite, Some("FORCE_SQLITE")),
+        (&[forth, back], &[("routing.force", "dynamodb")], Force::Dynamodb, None),
+    ] {
+        let Loaded { config, effective } = loaded(environment, overrides);
+        assert_eq!(config.store.backend, Backend::Routed, "{environment:?}");
+        assert_eq!(config.routing.force, force, "{environment:?}");
+        assert_eq!(config.routing.pinned(), pinned_by.map(|by| (force, by.to_owned())), "{environment:?}");
+        assert_eq!(
+            config.routing.policy().percent.to_string(),
+            "25",
+            "what is forced does not forget the share"
+        );
+        let shown = effective.to_toml();
+        let is_shown = |by: &str| shown.contains(&format!("# environment {by}, a pin\n"));
+        assert_eq!(
+            ["FORCE_SQLITE", "FORCE_DYNAMODB"].into_iter().find(|by| is_shown(by)),
+            pinned_by,
+            "{shown}"
+        );
+    }
+    let by_share = with(None, &[("DYNAMODB_MIGRATION_PCT", "10"), back], &[]).expect("valid").config;
+    assert_eq!((by_share.store.backend, by_share.routing.force), (Backend::Routed, Force::Sqlite));
+    let elsewhere = loaded(&[back], &[("store.backend", "dynamodb")]).config;
+    assert_eq!((elsewhere.store.backend, elsewhere.routing.pinned()), (Backend::Dynamodb, None));
 }
 
 #[test]

@@ -73,6 +73,15 @@ pub struct Validators {
 }
 
 impl Validators {
+    /// The longest validator in bytes.
+    pub const MAX_BYTES: usize = 1024;
+
+    /// Whether a text can travel in a header: visible ASCII and spaces.
+    pub fn accept(text: &str) -> bool {
+        let fits = !text.is_empty() && text.len() <= Self::MAX_BYTES;
+        fits && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+    }
+
     /// These, with those that `newer` names in place of their own.
     #[must_use]
     pub fn updated_by(&self, newer: &Self) -> Self {

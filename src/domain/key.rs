@@ -104,7 +104,7 @@ impl fmt::Debug for Namespace {
 pub struct KeyId([u8; 16]);
 
 impl KeyId {
-    fn of(namespace: &str, url: &str, variant: &str) -> Self {
+    pub(super) fn of(namespace: &str, url: &str, variant: &str) -> Self {
         // Zero bytes separate the parts: none of the three may contain one.
         let mut hasher = blake3::Hasher::new();
         hasher.update(namespace.as_bytes()).update(&[0]).update(url.as_bytes()).update(&[0]);

@@ -1,12 +1,15 @@
-//! The pure core: keys, documents, entries, freshness and sessions. No I/O, no HTTP, no SQL.
+//! The pure core: keys, documents, entries, freshness, sessions, routing and long work. No I/O, no HTTP, no SQL.
 
 mod canonical;
 pub mod document;
 mod entry;
 mod freshness;
+pub mod gate;
 mod key;
+pub mod routing;
 pub mod session;
 mod time;
+pub mod work;
 
 pub use canonical::CanonicalForm;
 pub use document::{Document, DocumentError, Layout};

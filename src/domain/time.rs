@@ -44,6 +44,11 @@ impl Timestamp {
         Self(self.0.saturating_sub(seconds.saturating_mul(1000)))
     }
 
+    /// Milliseconds since `earlier`; 0 if that is later.
+    pub const fn millis_since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
     /// Whole seconds from `earlier` to this instant; zero when `earlier` is later (a clock that went back).
     pub const fn secs_since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0) / 1000
@@ -132,6 +137,16 @@ impl Version {
         Self(at.as_millis() << 16)
     }
 
+    /// The wall-clock milliseconds in it.
+    pub const fn millis(self) -> u64 {
+        self.0 >> 16
+    }
+
+    /// The instant in it: when the write came, by the clock of the process that took it.
+    pub const fn at(self) -> Timestamp {
+        Timestamp::from_millis(self.millis())
+    }
+
     /// The version that follows this one.
     #[must_use]
     pub const fn next(self) -> Self {
@@ -185,6 +200,14 @@ mod tests {
         for json in ["-1", "1e300", "true", "null"] {
             assert!(serde_json::from_str::<Timestamp>(json).is_err(), "{json}");
         }
+    }
+
+    #[test]
+    fn a_version_tells_its_instant() {
+        let at = Timestamp::from_millis(1_768_473_000_123);
+        let version = Version::first_of(at);
+        assert_eq!((version.at(), version.next().at(), version.millis()), (at, at, at.as_millis()));
+        assert_eq!(Version::from_u64(u64::MAX).at(), Timestamp::MAX);
     }
 
     #[test]

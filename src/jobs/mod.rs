@@ -1,12 +1,26 @@
 //! Work that goes on beside requests: each job does its work in one function and repeats it in another.
 
+mod insist;
+mod migrate;
+mod purse;
+pub mod relay;
+pub mod runner;
+pub mod sample;
+mod sides;
 pub mod sweep;
+#[cfg(test)]
+mod tests;
 pub mod tokens;
+mod track;
+mod verify;
+mod window;
 
 use std::future::Future;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+pub use sides::Sides;
 
 /// Starts background tasks and ends them together.
 #[derive(Debug, Default)]

@@ -39,6 +39,7 @@ impl Sweep {
             self.metrics.removed_sessions.with_label_values(&["expired"]).inc_by(batch.sessions as u64);
             swept.results += batch.results;
             swept.sessions += batch.sessions;
+            swept.tombstones += batch.tombstones;
             swept.pages += batch.pages;
             if !batch.is_full() || stop.is_cancelled() {
                 return Ok(swept);
@@ -51,10 +52,11 @@ impl Sweep {
     pub async fn run(self, interval: Duration, stop: CancellationToken) {
         while stop.run_until_cancelled(tokio::time::sleep(interval)).await.is_some() {
             match self.run_once(&stop).await {
-                Ok(swept) if swept.results + swept.sessions > 0 => {
+                Ok(swept) if swept.results + swept.sessions + swept.tombstones > 0 => {
                     tracing::info!(
                         results = swept.results,
                         sessions = swept.sessions,
+                        tombstones = swept.tombstones,
                         pages = swept.pages,
                         "swept"
                     );

@@ -132,6 +132,21 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the backend as a whole is out of order, and not this one request: another would fail as well.
+    pub const fn is_outage(&self) -> bool {
+        matches!(
+            self,
+            Self::Unavailable { .. }
+                | Self::Throttled { .. }
+                | Self::Timeout { .. }
+                | Self::AccessDenied { .. }
+                | Self::Credentials { .. }
+                | Self::ClockSkew { .. }
+                | Self::MissingTable { .. }
+                | Self::WrongSchema { .. }
+        )
+    }
+
     /// The word that metrics use.
     pub const fn reason(&self) -> &'static str {
         match self {

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use super::{
     Condition, Cursor, DeleteOutcome, Error, GetOptions, Health, Heat, Hit, ListOrder, ListQuery, Page, Put,
     PutOutcome, PutSession, Result, ResultStore, SessionCondition, SessionCursor, SessionDeleteOutcome,
-    SessionPage, SessionPutOutcome, SessionQuery, SessionStore, Source, Stamp, Status,
+    SessionPage, SessionPutOutcome, SessionQuery, SessionStore, Source, Stamp, Status, Via,
 };
 use crate::domain::session::{SessionId, SessionRecord};
 use crate::domain::{Entry, Key, KeyId, Meta, Namespace, Timestamp, Version};
@@ -63,7 +63,7 @@ impl fmt::Display for MemoryStore {
 impl ResultStore for MemoryStore {
     async fn get(&self, key: &Key, _options: GetOptions) -> Result<Option<Hit>> {
         let found = self.content().results.get(&key.id()).map(|(_, entry)| Arc::clone(entry));
-        Ok(found.map(|entry| Hit { entry, source: Source::Memory, heat: Heat::default() }))
+        Ok(found.map(|entry| Hit { entry, source: Source::Memory, via: Via::Owner, heat: Heat::default() }))
     }
 
     async fn get_metas(&self, keys: &[Key]) -> Result<Vec<Option<Meta>>> {
@@ -142,11 +142,10 @@ impl ResultStore for MemoryStore {
         }
         let more = found.len() > query.limit;
         found.truncate(query.limit);
-        let next = found
-            .last()
-            .filter(|_| more)
-            .map(|((time, number), _)| Cursor(cursor(time.as_millis(), *number)));
-        Ok(Page { items: found.into_iter().map(|(_, meta)| meta).collect(), next })
+        let places: Vec<Cursor> =
+            found.iter().map(|((time, number), _)| Cursor(cursor(time.as_millis(), *number))).collect();
+        let next = places.last().filter(|_| more).cloned();
+        Ok(Page { items: found.into_iter().map(|(_, meta)| meta).collect(), places, next })
     }
 
     async fn status(&self) -> Result<Status> {
@@ -220,12 +219,14 @@ impl SessionStore for MemoryStore {
         }
         let more = found.len() > query.limit;
         found.truncate(query.limit);
-        let next = found.last().filter(|_| more).map(|((time, id), _)| {
+        let place = |(time, id): &(Timestamp, SessionId)| {
             let mut cursor = time.as_millis().to_be_bytes().to_vec();
             cursor.extend_from_slice(id.as_str().as_bytes());
             SessionCursor(cursor)
-        });
-        Ok(SessionPage { items: found.into_iter().map(|(_, record)| record).collect(), next })
+        };
+        let places: Vec<SessionCursor> = found.iter().map(|(position, _)| place(position)).collect();
+        let next = places.last().filter(|_| more).cloned();
+        Ok(SessionPage { items: found.into_iter().map(|(_, record)| record).collect(), places, next })
     }
 
     async fn status(&self) -> Result<Status> {

@@ -9,9 +9,9 @@ use async_trait::async_trait;
 use prometheus::{Histogram, IntCounterVec};
 
 use super::{
-    Condition, DeleteOutcome, Error, GetOptions, Hit, ListQuery, Page, Put, PutOutcome, PutSession, Result,
-    ResultStore, SessionCondition, SessionDeleteOutcome, SessionPage, SessionPutOutcome, SessionQuery,
-    SessionStore, Status,
+    Condition, DeleteOutcome, Error, GetOptions, Hit, ListQuery, Look, Page, Put, PutOutcome, PutSession,
+    Result, ResultStore, SessionCondition, SessionDeleteOutcome, SessionPage, SessionPutOutcome,
+    SessionQuery, SessionStore, Status,
 };
 use crate::domain::session::{SessionId, SessionRecord};
 use crate::domain::{Key, Meta, Namespace, Version};
@@ -35,24 +35,48 @@ struct Meter {
     errors: IntCounterVec,
 }
 
-/// The two histograms of one operation.
+/// The histograms of one operation, by what it came to.
 struct Timing {
     ok: Histogram,
     error: Histogram,
+    /// Nobody waited for its end.
+    abandoned: Histogram,
+}
+
+impl Timing {
+    fn new(metrics: &Metrics, backend: &str, operation: &str) -> Self {
+        let histogram =
+            |outcome| metrics.backend_operation_duration.with_label_values(&[backend, operation, outcome]);
+        Self { ok: histogram("ok"), error: histogram("error"), abandoned: histogram("abandoned") }
+    }
+}
+
+/// Times an operation, even one that is dropped before its end.
+struct Watch<'t> {
+    timing: &'t Timing,
+    begun: Instant,
+    has_ended: bool,
+}
+
+impl Watch<'_> {
+    fn end(mut self, histogram: &Histogram) {
+        self.has_ended = true;
+        histogram.observe(self.begun.elapsed().as_secs_f64());
+    }
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            self.timing.abandoned.observe(self.begun.elapsed().as_secs_f64());
+        }
+    }
 }
 
 impl Meter {
     fn new(metrics: &Metrics, backend: &'static str, prefix: &str, many: &str) -> Self {
         metrics.add_backend(backend, &Error::REASONS);
-        let timing = |operation: &str| {
-            let name = format!("{prefix}{operation}");
-            let histogram =
-                |outcome| metrics.backend_operation_duration.with_label_values(&[backend, &name, outcome]);
-            Timing { ok: histogram("ok"), error: histogram("error") }
-        };
-        let status = metrics.backend_operation_duration.with_label_values(&[backend, "status", "ok"]);
-        let status_error =
-            metrics.backend_operation_duration.with_label_values(&[backend, "status", "error"]);
+        let timing = |operation: &str| Timing::new(metrics, backend, &format!("{prefix}{operation}"));
         Self {
             backend,
             get: timing("get"),
@@ -60,19 +84,18 @@ impl Meter {
             put: timing("put"),
             delete: timing("delete"),
             list: timing("list"),
-            status: Timing { ok: status, error: status_error },
+            status: Timing::new(metrics, backend, "status"),
             errors: metrics.backend_errors.clone(),
         }
     }
 
     async fn time<T>(&self, timing: &Timing, operation: impl Future<Output = Result<T>>) -> Result<T> {
-        let begun = Instant::now();
+        let watch = Watch { timing, begun: Instant::now(), has_ended: false };
         let result = operation.await;
-        let seconds = begun.elapsed().as_secs_f64();
         match &result {
-            Ok(_) => timing.ok.observe(seconds),
+            Ok(_) => watch.end(&timing.ok),
             Err(error) => {
-                timing.error.observe(seconds);
+                watch.end(&timing.error);
                 self.errors.with_label_values(&[self.backend, error.reason()]).inc();
             }
         }
@@ -103,6 +126,14 @@ impl ResultStore for Metered<dyn ResultStore> {
 
     async fn get_metas(&self, keys: &[Key]) -> Result<Vec<Option<Meta>>> {
         self.meter.time(&self.meter.get_metas, self.inner.get_metas(keys)).await
+    }
+
+    async fn look(&self, key: &Key, options: GetOptions) -> Result<Look<Hit>> {
+        self.meter.time(&self.meter.get, self.inner.look(key, options)).await
+    }
+
+    async fn look_metas(&self, keys: &[Key]) -> Result<Vec<Look<Meta>>> {
+        self.meter.time(&self.meter.get_metas, self.inner.look_metas(keys)).await
     }
 
     async fn put(&self, put: Put) -> Result<PutOutcome> {

@@ -1,16 +1,22 @@
 //! Where results and sessions are kept: two narrow contracts, the stores that fulfil them, and their composition.
 //!
 //! Leaves keep data ([`sqlite`], [`dynamodb`], and [`memory`] for tests). Wrappers add one concern and need only the inner
-//! store: [`tiered`] puts memory in front, [`metered`] counts and times. A composed store prints itself.
+//! store: [`tiered`] puts memory in front, [`metered`] counts and times. One router, [`routed`], knows both leaves and
+//! decides which of them owns a key; [`circuit`] keeps it from waiting for one that does not answer. A composed store
+//! prints itself. [`crawl4ai`] is no store: it reads the cache of another program.
 
+pub mod circuit;
 #[cfg(test)]
 pub(crate) mod conformance;
+pub mod crawl4ai;
 pub mod dynamodb;
 mod error;
 mod heat;
 pub mod memory;
 pub mod metered;
+pub mod recent;
 mod results;
+pub mod routed;
 mod seal;
 mod sessions;
 pub mod sqlite;
@@ -19,8 +25,8 @@ pub mod tiered;
 pub use error::{Error, Result, chain};
 pub use heat::Heat;
 pub use results::{
-    Condition, Cursor, DeleteOutcome, GetOptions, Hit, ListFilter, ListOrder, ListQuery, Page, Put,
-    PutOutcome, ResultStore, Source, Stamp,
+    Condition, Cursor, DeleteOutcome, GetOptions, Hit, ListFilter, ListOrder, ListQuery, Look, Page, Put,
+    PutOutcome, ResultStore, Source, Stamp, Via,
 };
 pub use sessions::{
     PutSession, SessionCondition, SessionCursor, SessionDeleteOutcome, SessionFilter, SessionPage,

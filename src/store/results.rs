@@ -24,6 +24,16 @@ pub trait ResultStore: fmt::Debug + fmt::Display + Send + Sync {
     /// The metadata of many keys, in their order.
     async fn get_metas(&self, keys: &[Key]) -> Result<Vec<Option<Meta>>>;
 
+    /// As [`ResultStore::get`], and tells a deleted entry from one that never was, where the store remembers.
+    async fn look(&self, key: &Key, options: GetOptions) -> Result<Look<Hit>> {
+        Ok(self.get(key, options).await?.into())
+    }
+
+    /// As [`ResultStore::get_metas`], and tells deleted entries from those that never were, where the store remembers.
+    async fn look_metas(&self, keys: &[Key]) -> Result<Vec<Look<Meta>>> {
+        Ok(self.get_metas(keys).await?.into_iter().map(Look::from).collect())
+    }
+
     /// Stores an entry, or refreshes what is known about one.
     async fn put(&self, put: Put) -> Result<PutOutcome>;
 
@@ -85,6 +95,47 @@ impl Source {
     }
 }
 
+/// What there is under a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Look<T> {
+    /// An entry.
+    Entry(T),
+    /// A tombstone: everything of the key up to this version was deleted.
+    Deleted(Version),
+    /// Nothing that the store knows of.
+    Absent,
+}
+
+impl<T> Look<T> {
+    /// The entry.
+    pub fn entry(self) -> Option<T> {
+        match self {
+            Self::Entry(entry) => Some(entry),
+            Self::Deleted(_) | Self::Absent => None,
+        }
+    }
+}
+
+impl<T> From<Option<T>> for Look<T> {
+    fn from(found: Option<T>) -> Self {
+        found.map_or(Self::Absent, Self::Entry)
+    }
+}
+
+/// Why an answer came from where it did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Via {
+    /// The store that owns the key.
+    #[default]
+    Owner,
+    /// The other side: the owner did not have it.
+    Other,
+    /// A write that the owner has yet to get.
+    Queued,
+    /// The other side: the owner could not be reached, and may have a newer one.
+    Fallback,
+}
+
 /// An entry that was found.
 #[derive(Clone, Debug)]
 pub struct Hit {
@@ -92,6 +143,8 @@ pub struct Hit {
     pub entry: Arc<Entry>,
     /// Who had it.
     pub source: Source,
+    /// Why it was them.
+    pub via: Via,
     /// Its bit in the store that evicts.
     pub heat: Heat,
 }
@@ -167,6 +220,9 @@ pub enum PutOutcome {
     Superseded,
     /// The condition does not hold, or the body to keep is not there: nothing changed.
     ConditionFailed,
+    /// It is safe and every reader of this process sees it; the store that owns the key could not be reached, and will
+    /// get it.
+    Queued,
 }
 
 /// What a delete did.
@@ -178,6 +234,9 @@ pub enum DeleteOutcome {
     Absent,
     /// The condition does not hold: nothing changed.
     ConditionFailed,
+    /// The entry is gone for every reader of this process; the store that owns the key could not be reached, and will
+    /// be told.
+    Queued,
 }
 
 /// Which entries to list.
@@ -284,6 +343,9 @@ pub struct Cursor(pub Vec<u8>);
 pub struct Page {
     /// The metadata.
     pub items: Vec<Meta>,
+    /// Where each of them is: a listing goes on behind it with this cursor. As bytes they ascend with the time by which
+    /// the store has the entries in order, which may be earlier than what an entry says of itself.
+    pub places: Vec<Cursor>,
     /// Where to go on; `None` at the end.
     pub next: Option<Cursor>,
 }

@@ -28,6 +28,9 @@ const OPENING: &[u8] = br#"{"sealed":""#;
 /// Why what is stored cannot be read.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum SealError {
+    /// There is no key to open it.
+    #[error("its credentials are sealed, and no key is configured (sessions.encryption_key)")]
+    Closed,
     /// No session as JSON.
     #[error("a session is not readable: {0}")]
     Json(String),
@@ -126,6 +129,23 @@ impl Sealer {
             self.open(namespace, &mut session, &sealed)?;
         }
         Ok(SessionRecord { session, events })
+    }
+
+    /// As [`Sealer::read`], for a copy that has to be whole.
+    ///
+    /// # Errors
+    /// [`SealError::Closed`] too, where credentials stay sealed for want of a key.
+    pub(super) fn read_whole(&self, namespace: &Namespace, body: &[u8]) -> Result<SessionRecord, SealError> {
+        #[derive(Deserialize)]
+        struct Sealed {
+            sealed: Option<String>,
+        }
+        let probe: Sealed =
+            serde_json::from_slice(body).map_err(|error| SealError::Json(error.to_string()))?;
+        if self.key.is_none() && probe.sealed.is_some() {
+            return Err(SealError::Closed);
+        }
+        self.read(namespace, body)
     }
 
     /// The session as it may be read by others, and its credentials sealed: none without a key, and where there

@@ -48,16 +48,19 @@ pub enum SessionCondition {
     Absent(Timestamp),
     /// A session of this version.
     Version(Version),
+    /// No session, or one older than this version.
+    OlderThan(Version),
 }
 
 impl SessionCondition {
     /// Whether it holds for what is stored: its version and its expiry.
     pub fn holds(self, stored: Option<(Version, Timestamp)>) -> bool {
         match (self, stored) {
-            (Self::Any, _) | (Self::Absent(_), None) => true,
+            (Self::Any, _) | (Self::Absent(_) | Self::OlderThan(_), None) => true,
             (Self::Absent(now), Some((_, expires_at))) => expires_at <= now,
             (Self::Version(wanted), Some((version, _))) => version == wanted,
             (Self::Version(_), None) => false,
+            (Self::OlderThan(than), Some((version, _))) => version < than,
         }
     }
 }
@@ -146,6 +149,8 @@ pub struct SessionCursor(pub Vec<u8>);
 pub struct SessionPage {
     /// The sessions.
     pub items: Vec<SessionRecord>,
+    /// Where each of them is: a listing goes on behind it with this cursor.
+    pub places: Vec<SessionCursor>,
     /// Where to go on; `None` at the end.
     pub next: Option<SessionCursor>,
 }

@@ -104,7 +104,12 @@ impl Server {
         let data_dir = data_dir.to_str().expect("text");
         let mut all = vec!["serve", "--listen", "127.0.0.1:0", "--data-dir", data_dir];
         all.extend(arguments);
-        let mut child = command(&all).spawn().expect("started");
+        Self::of(command(&all))
+    }
+
+    /// Starts the service that a command is.
+    pub(crate) fn of(mut serve: Command) -> Self {
+        let mut child = serve.spawn().expect("started");
         let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
         let log = Arc::new(Mutex::new(String::new()));
         let mut url = None;

@@ -2,11 +2,14 @@
 
 #[path = "../support/aws.rs"]
 mod aws;
+mod crawl4ai;
 mod data;
 mod doctor;
 mod dynamodb;
 mod failures;
 mod host;
 mod local;
+mod migration;
+mod routing;
 mod service;
 mod tables;

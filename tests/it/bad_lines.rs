@@ -95,6 +95,42 @@ fn a_bad_line_of_an_import_is_counted_and_never_fails_the_rest() {
 }
 
 #[test]
+fn an_import_names_the_outcome_of_every_line_when_asked() {
+    let server = Server::start(&[]);
+    let (text, codes) = mixed();
+    for good in ["created", "refreshed"] {
+        let report = server
+            .request("POST", "/v1/results/import?outcomes=true")
+            .ndjson(text.clone())
+            .send()
+            .is(200)
+            .json();
+        let mut outcomes = report["outcomes"].as_array().expect("a list").clone();
+        outcomes.sort_by_key(|outcome| outcome["line"].as_u64());
+        assert_eq!(outcomes.len(), codes.len());
+        for (at, (outcome, code)) in outcomes.iter().zip(&codes).enumerate() {
+            assert_eq!(outcome["line"], at + 1);
+            if code.is_empty() {
+                assert_eq!(*outcome, json!({"line": at + 1, "outcome": good}));
+            } else {
+                assert_eq!((&outcome["outcome"], &outcome["code"]), (&json!("failed"), &json!(code)));
+                assert!(outcome["detail"].is_string(), "{outcome}");
+            }
+        }
+    }
+    let text = line("https://a/", &json!({})).repeat(10_001);
+    let report =
+        server.request("POST", "/v1/results/import?outcomes=true").ndjson(text).send().is(200).json();
+    assert_eq!((&report["lines"], &report["complete"]), (&json!(10_000), &json!(false)));
+    assert_eq!(report["outcomes"].as_array().map(Vec::len), Some(10_000));
+    assert_eq!(
+        (&report["errors"][0]["line"], &report["errors"][0]["code"]),
+        (&json!(0), &json!("body_too_large"))
+    );
+    server.request("POST", "/v1/results/import?ttl=1").ndjson("").send().problem(400, "invalid_parameter");
+}
+
+#[test]
 fn empty_lines_and_both_line_ends_are_fine() {
     let server = Server::start(&[]);
     let text = format!(

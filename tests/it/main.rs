@@ -5,6 +5,9 @@ mod support;
 #[path = "../support/aws.rs"]
 mod aws;
 
+#[path = "../support/proxy.rs"]
+mod proxy;
+
 mod bad_bodies;
 mod bad_lines;
 mod bad_parameters;
@@ -18,6 +21,7 @@ mod limits;
 mod listing;
 mod operations;
 mod round_trips;
+mod routing;
 mod sessions;
 mod tokens;
 mod transfer;

@@ -150,3 +150,27 @@ fn an_export_leaves_the_memory_tier_as_it_is() {
     let text = String::from_utf8(metrics.decoded()).expect("UTF-8");
     assert!(text.contains("crawlcache_memory_entries{kind=\"results\"} 0"), "{text}");
 }
+
+#[test]
+fn a_result_from_another_cache_keeps_its_time_and_never_replaces_a_newer_one() {
+    let server = Server::start(&[]);
+    let put = |at: &str, n: u32| {
+        let target = result_of("https://a/", &[("updated_at", at), ("ttl", "60")]);
+        server.put(&target, format!("{{\"n\":{n}}}")).json()["outcome"].clone()
+    };
+    assert_eq!(put("2026-01-15T10:30:00Z", 1), "created");
+    let item = &server.get("/v1/results").is(200).json()["items"][0];
+    assert_eq!(item["updated_at"], "2026-01-15T10:30:00.000Z");
+    assert_eq!(item["created_at"], "2026-01-15T10:30:00.000Z");
+    assert!(
+        item["ttl"].as_u64().is_some_and(|ttl| (50..=60).contains(&ttl)),
+        "its time to live counts from now"
+    );
+    assert_eq!(put("2026-01-15T10:29:59Z", 2), "superseded");
+    assert_eq!(put("2026-01-15T10:30:01Z", 3), "replaced");
+    assert_eq!(put("9000000000", 4), "replaced", "the future is now");
+    assert_eq!(put("2026-01-15T10:30:02Z", 5), "superseded");
+    assert_eq!(server.get(&result_of("https://a/", &[])).is(200).json(), json!({"n": 4}));
+    let target = result_of("https://a/", &[("updated_at", "yesterday")]);
+    assert_eq!(server.put(&target, "{}").problem(400, "invalid_parameter")["field"], "updated_at");
+}

@@ -4,6 +4,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -60,6 +61,7 @@ fn date(ahead_seconds: i64) -> String {
 pub(crate) struct StandIn {
     pub(crate) url: String,
     asked: Arc<Mutex<Vec<String>>>,
+    written: Arc<AtomicUsize>,
 }
 
 impl StandIn {
@@ -72,10 +74,12 @@ impl StandIn {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let (log, refuse) = (Arc::clone(&asked), Arc::new(refuse));
+        let written = Arc::new(AtomicUsize::new(0));
+        let (log, refuse, count) = (Arc::clone(&asked), Arc::new(refuse), Arc::clone(&written));
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let (log, refuse, upstream) = (Arc::clone(&log), Arc::clone(&refuse), upstream.clone());
+                let count = Arc::clone(&count);
                 // Clients keep several connections at once.
                 std::thread::spawn(move || {
                     let Some(request) = Request::read(&stream) else { return };
@@ -89,7 +93,11 @@ impl StandIn {
                             std::thread::sleep(refusal.after);
                             refusal.text().into_bytes()
                         }
-                        (None, Some(upstream)) => request.pass_on(&upstream),
+                        (None, Some(upstream)) => {
+                            let answer = request.pass_on(&upstream);
+                            count.fetch_add(request.written(&answer), Ordering::Relaxed);
+                            answer
+                        }
                         (None, None) => panic!("{} is neither refused nor passed on", request.operation),
                     };
                     // The client may have given up.
@@ -97,12 +105,17 @@ impl StandIn {
                 });
             }
         });
-        Self { url, asked }
+        Self { url, asked, written }
     }
 
     /// One that answers everything with the same error.
     pub(crate) fn refusing(refusal: Refusal) -> Self {
         Self::start(None, move |_| Some(refusal.clone()))
+    }
+
+    /// How many items were written through it, whatever became of the answers.
+    pub(crate) fn written(&self) -> usize {
+        self.written.load(Ordering::Relaxed)
     }
 
     /// The operations that it was asked for, in order.
@@ -156,6 +169,19 @@ impl Request {
         let mut body = vec![0; length];
         reader.read_exact(&mut body).ok()?;
         Some(Self { operation, head, body })
+    }
+
+    /// How many items it has written, by its answer.
+    fn written(&self, answer: &[u8]) -> usize {
+        let count = |text: &[u8], word: &str| String::from_utf8_lossy(text).matches(word).count();
+        let is_done = answer.starts_with(b"HTTP/1.1 200");
+        match self.operation.as_str() {
+            "PutItem" | "UpdateItem" | "DeleteItem" if is_done => 1,
+            "BatchExecuteStatement" if is_done => {
+                count(&self.body, "INSERT INTO").saturating_sub(count(answer, "\"Error\":"))
+            }
+            _ => 0,
+        }
     }
 
     fn pass_on(&self, upstream: &str) -> Vec<u8> {

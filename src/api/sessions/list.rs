@@ -83,7 +83,7 @@ pub(super) async fn get(
         let mut wanted = query.limit;
         loop {
             query.limit = wanted.min(READ_AT_ONCE);
-            let SessionPage { items: found, next } = api.sessions.list(&query).await?;
+            let SessionPage { items: found, next, .. } = api.sessions.list(&query).await?;
             wanted = wanted.saturating_sub(found.len());
             for record in found {
                 let item = Value::Object(document(&record.session, None, Secrecy::Hidden)?);

@@ -11,7 +11,7 @@ use super::exit::{Exit, Outcome};
 use super::output::{self, Output};
 use super::{DataDir, Global, wait_for};
 use crate::clock::Clock;
-use crate::config::{Backend, Loaded};
+use crate::config::{Backend, Config, Loaded};
 use crate::store::dynamodb::tables::Severity;
 
 /// What to look at.
@@ -121,6 +121,23 @@ impl Report {
     }
 }
 
+/// How keys are spread over both stores, unless somebody has set something else since.
+fn routing(config: &Config, source: impl Fn(&str) -> String) -> Check {
+    let (percent, force) = (config.routing.percent, config.routing.force.as_str());
+    let detail = format!(
+        "starts with percent = {percent} ({}), force = {force} ({}); what was set while it ran counts all the same",
+        source("routing.percent"),
+        source("routing.force"),
+    );
+    match config.routing.pinned() {
+        None => Check::ok("routing", detail),
+        Some((_, by)) => {
+            let remedy = format!("unset {by} and start again once `crawlcache routing` shall decide");
+            Check::warning("routing", detail, remedy)
+        }
+    }
+}
+
 /// Makes all checks that make sense, in order.
 pub(super) fn run(args: &Args, global: &Global) -> Outcome {
     let mut report = Report { output: global.output(), checks: Vec::new() };
@@ -136,22 +153,27 @@ pub(super) fn run(args: &Args, global: &Global) -> Outcome {
     let backend = match config.store.backend {
         Backend::Sqlite => "sqlite",
         Backend::Dynamodb => "dynamodb",
+        Backend::Routed => "routed",
     };
     let detail = format!("valid; store.backend = {backend} ({})", source("store.backend"));
     report.add(Check::ok("configuration", detail))?;
-    let is_sqlite = config.store.backend == Backend::Sqlite;
+    if config.store.backend == Backend::Routed {
+        report.add(routing(&config, source))?;
+    }
+    let uses_sqlite = config.store.backend != Backend::Dynamodb;
+    let uses_dynamodb = config.store.backend != Backend::Sqlite;
     let clock = Clock::system();
     wait_for(async {
         report.add(host::data_directory(&config.server.data_dir))?;
-        if let Some(check) = host::disk(&config.server.data_dir, is_sqlite) {
+        if let Some(check) = host::disk(&config.server.data_dir, uses_sqlite) {
             report.add(check)?;
         }
         report.add(host::tokens(&config, clock.now()))?;
         report.add(host::listen(config.server.listen).await)?;
-        if is_sqlite {
+        if uses_sqlite {
             report.add(host::database(&config.server.data_dir))?;
         }
-        if !is_sqlite || args.dynamodb {
+        if uses_dynamodb || args.dynamodb {
             let key =
                 if config.dynamodb.endpoint.is_empty() { "dynamodb.region" } else { "dynamodb.endpoint" };
             let from = format!("{key}, {}", source(key));

@@ -10,9 +10,6 @@ use serde_json::value::RawValue;
 use super::{DocumentError, HEAD_VALUE_BYTES, HOT, MAX_FIELDS, MAX_NAME_BYTES};
 use crate::domain::entry::Validators;
 
-/// The longest validator that is worth keeping, in bytes.
-const MAX_VALIDATOR_BYTES: usize = 1024;
-
 /// Name and raw value text of each top-level field, in the order of the input.
 pub(crate) type Members<'a> = Vec<(Cow<'a, str>, &'a str)>;
 
@@ -173,8 +170,7 @@ impl Facts {
 /// A validator that can travel in a header: visible ASCII and spaces.
 fn validator(value: &str) -> Option<String> {
     let text: String = serde_json::from_str(value).ok()?;
-    let fits = !text.is_empty() && text.len() <= MAX_VALIDATOR_BYTES;
-    (fits && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))).then_some(text)
+    Validators::accept(&text).then_some(text)
 }
 
 #[cfg(test)]

@@ -24,6 +24,8 @@ pub(crate) fn options(directory: &Path) -> sqlite::Options {
         max_bytes: 0,
         queue: 1024,
         encryption_key: crate::config::EncryptionKey::default(),
+        tombstone_seconds: 0,
+        outbox_rows: 0,
     }
 }
 

@@ -15,18 +15,20 @@ mod sessions_lists;
 use std::any::Any;
 use std::sync::Arc;
 
-pub(crate) use fixtures::{LIFE, at, bodiless, key, listed, options, put, session, text_of, variant};
+pub(crate) use fixtures::{LIFE, at, bodiless, facts, key, listed, options, put, session, text_of, variant};
 
 use super::dynamodb::DynamodbResults;
 use super::dynamodb::testing::{self, ResultsTable, SessionsShape, SessionsTable};
 use super::memory::MemoryStore;
 use super::metered::Metered;
+use super::routed::testing::{Street, policy};
 use super::sqlite::SqliteStore;
 use super::tiered::Tiered;
 use super::{ResultStore, SessionStore};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::domain::Timestamp;
+use crate::domain::routing::{Force, Policy};
 use crate::metrics::Metrics;
 
 /// Bytes of memory in front of a store: enough for all that a clause writes.
@@ -46,9 +48,15 @@ impl<S: ?Sized> Opened<S> {
 }
 
 fn sqlite() -> (SqliteStore, tempfile::TempDir) {
+    sqlite_with(0)
+}
+
+/// A database that keeps tombstones so long.
+fn sqlite_with(tombstone_seconds: u64) -> (SqliteStore, tempfile::TempDir) {
     let directory = tempfile::tempdir().expect("a directory");
     let clock = Clock::manual(Timestamp::from_secs(1000));
-    let store = SqliteStore::open(&options(directory.path()), &clock, &Metrics::new()).expect("opens");
+    let options = super::sqlite::Options { tombstone_seconds, ..options(directory.path()) };
+    let store = SqliteStore::open(&options, &clock, &Metrics::new()).expect("opens");
     (store, directory)
 }
 
@@ -58,6 +66,11 @@ async fn memory_results() -> Opened<dyn ResultStore> {
 
 async fn sqlite_results() -> Opened<dyn ResultStore> {
     let (store, directory) = sqlite();
+    Opened::new(Arc::new(store), directory)
+}
+
+async fn remembering_results() -> Opened<dyn ResultStore> {
+    let (store, directory) = sqlite_with(LIFE);
     Opened::new(Arc::new(store), directory)
 }
 
@@ -106,6 +119,11 @@ async fn sqlite_sessions() -> Opened<dyn SessionStore> {
     Opened::new(Arc::new(store), directory)
 }
 
+async fn remembering_sessions() -> Opened<dyn SessionStore> {
+    let (store, directory) = sqlite_with(LIFE);
+    Opened::new(Arc::new(store), directory)
+}
+
 async fn metered_sessions() -> Opened<dyn SessionStore> {
     let (store, directory) = sqlite();
     Opened::new(Arc::new(Metered::sessions(Arc::new(store), &Metrics::new(), "sqlite")), directory)
@@ -114,6 +132,39 @@ async fn metered_sessions() -> Opened<dyn SessionStore> {
 async fn dynamodb_sessions(shape: SessionsShape) -> Option<Opened<dyn SessionStore>> {
     let table = SessionsTable::make(shape).await?;
     Some(Opened::new(Arc::new(table.store.clone()), table))
+}
+
+async fn routed_results(policy: Policy) -> Opened<dyn ResultStore> {
+    let street = Street::new(policy).await;
+    Opened::new(Arc::new(street.routed.clone()), street)
+}
+
+async fn routed_sessions(policy: Policy) -> Opened<dyn SessionStore> {
+    let street = Street::new(policy).await;
+    Opened::new(Arc::new(street.routed.sessions()), street)
+}
+
+/// Routed over a table of its own.
+async fn routed_over_dynamodb(policy: Policy) -> Option<Opened<dyn ResultStore>> {
+    let (store, table) = dynamodb(|_| {}).await?;
+    let street = Street::new(policy).await;
+    let routed = street.over_others(Arc::new(store), Arc::new(MemoryStore::new()));
+    Some(Opened::new(Arc::new(routed), (street, table)))
+}
+
+async fn routed_sessions_over_dynamodb(
+    shape: SessionsShape,
+    policy: Policy,
+) -> Option<Opened<dyn SessionStore>> {
+    let table = SessionsTable::make(shape).await?;
+    let street = Street::new(policy).await;
+    let routed = street.over_others(Arc::new(MemoryStore::new()), Arc::new(table.store.clone()));
+    Some(Opened::new(Arc::new(routed.sessions()), (street, table)))
+}
+
+/// Forced to one side.
+fn forced(force: Force, policy: Policy) -> Policy {
+    Policy { force, ..policy }
 }
 
 /// Turns clauses into tests of the store that an expression opens: `contract! { clauses in module, of open() }`.
@@ -130,9 +181,15 @@ macro_rules! contract {
     };
 }
 
-/// The tests of a store of results.
+/// The tests of a store of results; behind a semicolon, those of a store for which not all clauses hold by nature.
 macro_rules! result_store_contract {
     ($module:ident, $open:expr) => {
+        result_store_contract! { $module, $open;
+            results::{ the_status_counts }
+            results_lists::{ places_ascend_with_time }
+        }
+    };
+    ($module:ident, $open:expr; $($more:tt)*) => {
         mod $module {
             contract! { $open;
                 results::{
@@ -158,7 +215,6 @@ macro_rules! result_store_contract {
                     five_megabytes,
                     concurrent_puts_settle_on_the_newest,
                     a_consistent_read_sees_every_write,
-                    the_status_counts,
                 }
                 results_conditions::{
                     a_put_under_any_condition_happens,
@@ -191,7 +247,9 @@ macro_rules! result_store_contract {
                     exports_survive_writes,
                     foreign_cursors_are_refused,
                     any_cursor_of_the_right_length_is_survived,
+                    a_listing_goes_on_behind_each_place,
                 }
+                $($more)*
             }
         }
     };
@@ -231,6 +289,7 @@ macro_rules! session_store_contract {
                     equal_times_lose_nothing,
                     a_changed_session_moves_between_lists,
                     foreign_cursors_are_refused,
+                    a_listing_goes_on_behind_each_place,
                 }
                 $($more)*
             }
@@ -240,6 +299,7 @@ macro_rules! session_store_contract {
 
 result_store_contract!(results_in_memory, super::memory_results());
 result_store_contract!(results_in_sqlite, super::sqlite_results());
+result_store_contract!(results_in_sqlite_with_tombstones, super::remembering_results());
 result_store_contract!(results_metered, super::metered_results());
 result_store_contract!(results_tiered_over_memory, super::tiered_memory_results());
 result_store_contract!(results_tiered_over_metered, super::tiered_metered_results());
@@ -259,6 +319,7 @@ result_store_contract!(results_tiered_over_dynamodb, super::tiered_dynamodb_resu
 
 session_store_contract!(sessions_in_memory, super::memory_sessions());
 session_store_contract!(sessions_in_sqlite, super::sqlite_sessions());
+session_store_contract!(sessions_in_sqlite_with_tombstones, super::remembering_sessions());
 session_store_contract!(sessions_metered, super::metered_sessions());
 // `DynamoDB` counts items every six hours: `the_status_counts` cannot hold for it.
 session_store_contract! {
@@ -272,6 +333,54 @@ session_store_contract! {
 }
 session_store_contract! {
     sessions_in_wallcrawler_with_texts, super::dynamodb_sessions(super::SessionsShape::WallcrawlerText);
+}
+
+result_store_contract! { results_routed_at_0, super::routed_results(super::policy(0, false)); results::{ the_status_counts } }
+// Its status is that of SQLite, which has half of them.
+result_store_contract! { results_routed_at_50, super::routed_results(super::policy(50, false)); }
+result_store_contract! { results_routed_at_50_to_both, super::routed_results(super::policy(50, true)); results::{ the_status_counts } }
+result_store_contract! { results_routed_at_100_to_both, super::routed_results(super::policy(100, true)); results::{ the_status_counts } }
+
+/// The tests of a router of sessions. It tells how many SQLite holds: where DynamoDB has some alone, `the_status_counts`
+/// cannot hold.
+macro_rules! routed_session_contract {
+    ($($module:ident: $policy:expr;)*) => {
+        $(session_store_contract! {
+            $module, super::routed_sessions($policy);
+            sessions::{ namespaces_are_apart }
+            sessions_lists::{ lists_show_one_namespace }
+        })*
+    };
+}
+
+session_store_contract!(sessions_routed_at_0, super::routed_sessions(super::policy(0, false)));
+session_store_contract!(sessions_routed_at_0_to_both, super::routed_sessions(super::policy(0, true)));
+session_store_contract!(sessions_routed_at_100_to_both, super::routed_sessions(super::policy(100, true)));
+routed_session_contract! {
+    sessions_routed_at_50: super::policy(50, false);
+    sessions_routed_at_50_to_both: super::policy(50, true);
+    sessions_routed_at_100: super::policy(100, false);
+    sessions_routed_to_sqlite: super::forced(super::Force::Sqlite, super::policy(100, false));
+    sessions_routed_to_dynamodb: super::forced(super::Force::Dynamodb, super::policy(0, false));
+    sessions_routed_to_dynamodb_and_both: super::forced(super::Force::Dynamodb, super::policy(0, true));
+}
+
+result_store_contract! { results_routed_over_dynamodb, super::routed_over_dynamodb(super::policy(50, false)); }
+session_store_contract! {
+    sessions_routed_over_dynamodb,
+    super::routed_sessions_over_dynamodb(super::SessionsShape::Own, super::policy(50, false));
+    sessions::{ namespaces_are_apart }
+    sessions_lists::{ lists_show_one_namespace }
+}
+session_store_contract! {
+    sessions_routed_over_dynamodb_to_both,
+    super::routed_sessions_over_dynamodb(super::SessionsShape::Own, super::policy(100, true));
+    sessions::{ namespaces_are_apart, the_status_counts }
+    sessions_lists::{ lists_show_one_namespace }
+}
+session_store_contract! {
+    sessions_routed_over_wallcrawler,
+    super::routed_sessions_over_dynamodb(super::SessionsShape::WallcrawlerText, super::policy(50, true));
 }
 
 #[tokio::test]

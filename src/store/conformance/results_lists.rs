@@ -327,3 +327,32 @@ pub(super) async fn any_cursor_of_the_right_length_is_survived(store: &dyn Resul
         }
     }
 }
+
+pub(super) async fn a_listing_goes_on_behind_each_place(store: &dyn ResultStore) {
+    fill(store, &["https://b/", "https://a/1", "https://c/", "https://a/2"]).await;
+    for order in [ListOrder::Newest, ListOrder::Oldest] {
+        for filter in
+            [ListFilter::All, ListFilter::Host("a".to_owned()), ListFilter::Url("https://c/".to_owned())]
+        {
+            let query = ListQuery { filter, order, ..everything() };
+            let urls = listed(store, &query).await;
+            let page = store.list(&query).await.expect("a page");
+            assert_eq!(page.places.len(), page.items.len(), "{store}");
+            for (number, place) in page.places.into_iter().enumerate() {
+                let rest = ListQuery { after: Some(place), ..query.clone() };
+                assert_eq!(listed(store, &rest).await, urls[number + 1..], "{store}: {query:?}");
+            }
+        }
+    }
+}
+
+/// What merges listings depends on it.
+pub(super) async fn places_ascend_with_time(store: &dyn ResultStore) {
+    fill(store, &["https://b/", "https://a/1", "https://c/", "https://a/2"]).await;
+    let ascend = |a: &Cursor, b: &Cursor| a.0 < b.0;
+    let oldest = ListQuery { order: ListOrder::Oldest, ..everything() };
+    let places = store.list(&oldest).await.expect("a page").places;
+    assert!(places.len() == 4 && places.is_sorted_by(ascend), "{store}: {places:?}");
+    let places = store.list(&everything()).await.expect("a page").places;
+    assert!(places.is_sorted_by(|a, b| ascend(b, a)), "{store}: {places:?}");
+}

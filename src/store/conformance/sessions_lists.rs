@@ -220,3 +220,18 @@ pub(super) async fn foreign_cursors_are_refused(store: &dyn SessionStore) {
         }
     }
 }
+
+pub(super) async fn a_listing_goes_on_behind_each_place(store: &dyn SessionStore) {
+    fill(store, &["d", "-", "a", "c", "b"]).await;
+    for query in
+        [project("p", ALWAYS, None, false), project("p", ALWAYS, None, true), status(Status::Active, ALWAYS)]
+    {
+        let ids = listed_sessions(store, &query).await;
+        let page = store.list(&query).await.expect("a page");
+        assert_eq!(page.places.len(), page.items.len(), "{store}");
+        for (number, place) in page.places.into_iter().enumerate() {
+            let rest = SessionQuery { after: Some(place), ..query.clone() };
+            assert_eq!(listed_sessions(store, &rest).await, ids[number + 1..], "{store}: {number}");
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! What requests cost: capacity units by table and operation, and retries.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use aws_sdk_dynamodb::types::ConsumedCapacity;
 use aws_smithy_runtime_api::box_error::BoxError;
@@ -54,11 +54,24 @@ pub(super) enum Operation {
     Update,
     /// `DeleteItem`.
     Delete,
+    /// `BatchExecuteStatement` of insertions.
+    Insert,
+    /// `BatchWriteItem`.
+    BatchWrite,
 }
 
 impl Operation {
-    const ALL: [Self; 7] =
-        [Self::Get, Self::BatchGet, Self::Query, Self::Scan, Self::Put, Self::Update, Self::Delete];
+    const ALL: [Self; 9] = [
+        Self::Get,
+        Self::BatchGet,
+        Self::Query,
+        Self::Scan,
+        Self::Put,
+        Self::Update,
+        Self::Delete,
+        Self::Insert,
+        Self::BatchWrite,
+    ];
 
     /// Its word, and the unit that it consumes.
     const fn label(self) -> (&'static str, &'static str) {
@@ -70,6 +83,8 @@ impl Operation {
             Self::Put => ("put_item", "write"),
             Self::Update => ("update_item", "write"),
             Self::Delete => ("delete_item", "write"),
+            Self::Insert => ("batch_execute_statement", "write"),
+            Self::BatchWrite => ("batch_write_item", "write"),
         }
     }
 }
@@ -96,7 +111,61 @@ impl Capacity {
     ) {
         let units: f64 = consumed.into_iter().filter_map(|consumed| consumed.capacity_units).sum();
         self.0[table as usize * Operation::ALL.len() + operation as usize].inc_by(units.max(0.0));
+        // Most requests are on nobody's bill.
+        let _ = BILL.try_with(|bill| bill.add(operation.label().1, units));
     }
+}
+
+tokio::task_local! {
+    /// Whose requests these are.
+    static BILL: Arc<Bill>;
+}
+
+/// What one piece of work has consumed, in capacity units: what [`Bill::charge`] was given to do.
+#[derive(Debug, Default)]
+pub struct Bill {
+    /// In thousandths, as the other.
+    read: AtomicU64,
+    write: AtomicU64,
+}
+
+impl Bill {
+    /// Does some work, whose requests go on this bill. Not those of tasks that it starts.
+    pub async fn charge<T>(self: &Arc<Self>, work: impl Future<Output = T>) -> T {
+        BILL.scope(Arc::clone(self), work).await
+    }
+
+    /// Read units.
+    pub fn read_units(&self) -> f64 {
+        units_of(&self.read)
+    }
+
+    /// Write units.
+    pub fn write_units(&self) -> f64 {
+        units_of(&self.write)
+    }
+
+    /// Adds what is on another bill.
+    pub fn absorb(&self, other: &Self) {
+        self.read.fetch_add(other.read.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.write.fetch_add(other.write.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    fn add(&self, unit: &str, units: f64) {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a small number, not negative"
+        )]
+        let thousandths = (units.max(0.0) * 1000.0).round() as u64;
+        let sum = if unit == "read" { &self.read } else { &self.write };
+        sum.fetch_add(thousandths, Ordering::Relaxed);
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52")]
+fn units_of(thousandths: &AtomicU64) -> f64 {
+    thousandths.load(Ordering::Relaxed) as f64 / 1000.0
 }
 
 /// Whether a request was tried more than once: then its first try may have happened although its answer was lost.
@@ -164,6 +233,23 @@ impl Intercept for CountRetries {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn only_what_is_charged_is_on_the_bill() {
+        let capacity = Capacity::new(&Metrics::new());
+        let consumed = |units| ConsumedCapacity::builder().capacity_units(units).build();
+        let bill = Arc::new(Bill::default());
+        bill.charge(async {
+            capacity.count(Table::Results, Operation::Insert, &[consumed(7.0)]);
+            capacity.count(Table::Sessions, Operation::Get, &[consumed(0.5)]);
+        })
+        .await;
+        capacity.count(Table::Results, Operation::Put, &[consumed(9.0)]);
+        assert!(
+            (bill.write_units() - 7.0).abs() < 1e-9 && (bill.read_units() - 0.5).abs() < 1e-9,
+            "{bill:?}"
+        );
+    }
 
     #[test]
     fn each_pair_has_its_counter() {

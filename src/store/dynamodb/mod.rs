@@ -13,15 +13,17 @@ mod pauses;
 mod plain;
 pub mod probe;
 mod results;
+mod scan;
 mod sessions;
 pub mod tables;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use capacity::Table;
+pub use capacity::{Bill, Table};
 pub use connect::Aws;
-pub use results::DynamodbResults;
-pub use sessions::DynamodbSessions;
+pub use results::{DynamodbResults, Inserted, Scanned};
+pub use scan::{Page as ScanPage, Segment};
+pub use sessions::{DynamodbSessions, ScannedSession};
 pub use tables::Tables;
 
 /// The backend's name in errors, metrics and health reports.

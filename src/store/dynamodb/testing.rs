@@ -99,6 +99,36 @@ pub(crate) fn answering(mode: RuleMode, rules: &[&Rule]) -> Client {
     Client::from_conf(config.build())
 }
 
+/// Sets an attribute of a result's item past the service, as somebody with a console would.
+pub(crate) async fn spoil(
+    aws: &Aws,
+    settings: &config::Dynamodb,
+    key: &crate::domain::Key,
+    attribute: &str,
+    value: Spoil,
+) {
+    let value = match value {
+        Spoil::Text(value) => super::item::text(value),
+        Spoil::Bytes(value) => super::item::binary(value),
+    };
+    let request = aws
+        .dynamodb()
+        .update_item()
+        .table_name(settings.results_table())
+        .key("url", super::item::text(key.url()))
+        .update_expression("SET #a = :v")
+        .expression_attribute_names("#a", attribute)
+        .expression_attribute_values(":v", value);
+    aws.call(request.send()).await.expect("an update");
+}
+
+/// What [`spoil`] sets.
+#[derive(Debug)]
+pub(crate) enum Spoil {
+    Text(String),
+    Bytes(Vec<u8>),
+}
+
 /// Tables with both indexes of results, for as long as this is held.
 pub(crate) struct ResultsTable(config::Dynamodb);
 

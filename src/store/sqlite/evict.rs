@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use prometheus::IntCounter;
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension as _};
 
 use super::rows::{self, bytes_16};
 use super::writer::Totals;
@@ -15,6 +15,12 @@ const STEP: u32 = 64;
 
 /// Steps in one transaction: a batch of writes must not wait for a walk over the whole table.
 const MAX_STEPS: u32 = 64;
+
+const TAKE: &str = "delete from results where row = ?1 returning id";
+
+/// What the outbox names stays: it is the only copy of a write that was acknowledged.
+const TAKE_UNQUEUED: &str = "delete from results where row = ?1
+     and not exists (select 1 from outbox where outbox.id = results.id) returning id";
 
 /// The hand.
 pub(super) struct Evictor {
@@ -57,7 +63,8 @@ impl Evictor {
     }
 
     /// Deletes the coldest entries until the pages in use fit, inside the caller's transaction; never one that the
-    /// transaction inserted, so a batch may leave the database above the bound until the next one.
+    /// transaction inserted, so a batch may leave the database above the bound until the next one; and never one that
+    /// the outbox names.
     pub(super) fn make_room(&mut self, connection: &Connection, totals: &mut Totals) -> rusqlite::Result<()> {
         if self.max_bytes == 0 {
             return Ok(());
@@ -94,10 +101,13 @@ impl Evictor {
             if self.heat.take(u64::try_from(row).unwrap_or(0)) {
                 continue;
             }
-            let mut delete = connection.prepare_cached("delete from results where row = ?1 returning id")?;
+            let mut delete =
+                connection.prepare_cached(if totals.outbox_rows() > 0 { TAKE_UNQUEUED } else { TAKE })?;
+            let Some(id) = delete.query_row([row], |row| Ok(bytes_16(row, 0).ok())).optional()? else {
+                continue;
+            };
             // A damaged row goes like any other: it has no key that anybody could have asked for.
-            self.removed
-                .extend(delete.query_row([row], |row| Ok(bytes_16(row, 0).ok()))?.map(KeyId::from_bytes));
+            self.removed.extend(id.map(KeyId::from_bytes));
             self.taken += 1;
             totals.entries -= 1;
             totals.stored_bytes -= stored;

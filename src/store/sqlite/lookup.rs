@@ -8,9 +8,10 @@ use rusqlite::Connection;
 
 use super::SqliteStore;
 use super::error::from_sqlite;
+use super::ledger::{Tombstone, tombstone};
 use super::rows::{META_COLUMNS, meta_of, one};
 use crate::domain::{Key, KeyId, Meta};
-use crate::store::Result;
+use crate::store::{Look, Result};
 
 /// Keys that one reader looks up at a time: more are spread over the readers.
 const CHUNK: usize = 512;
@@ -30,6 +31,18 @@ impl SqliteStore {
             metas[place] = meta;
         }
         Ok(metas)
+    }
+
+    /// As [`SqliteStore::find_metas`], and tells deleted entries from those that never were.
+    pub(super) async fn find_looks(&self, keys: &[Key]) -> Result<Vec<Look<Meta>>> {
+        let mut looks: Vec<Look<Meta>> = self.find_metas(keys).await?.into_iter().map(Look::from).collect();
+        let missed: Vec<(usize, Key)> = (keys.iter().cloned().enumerate())
+            .filter(|(place, _)| matches!(looks[*place], Look::Absent))
+            .collect();
+        for (place, look) in self.read_chunks(&missed, look_again).await? {
+            looks[place] = look;
+        }
+        Ok(looks)
     }
 
     /// Spreads `items` over the readers, and joins what they find in the order of the items.
@@ -73,6 +86,25 @@ fn read_rows(connection: &Connection, wanted: Vec<(i64, Key)>) -> Result<Vec<Opt
     wanted.into_iter().map(read).collect()
 }
 
+/// What is known of keys that were not there a moment ago.
+fn look_again(connection: &Connection, missed: Vec<(usize, Key)>) -> Result<Vec<(usize, Look<Meta>)>> {
+    let sql = format!("select {META_COLUMNS} from results where id = ?1");
+    let mut statement = connection.prepare_cached(&sql).map_err(|error| from_sqlite(&error))?;
+    let look = |(place, key): (usize, Key)| {
+        let id = key.id();
+        Ok((
+            place,
+            match tombstone::find(connection, id).map_err(|error| from_sqlite(&error))? {
+                None => Look::Absent,
+                Some(Tombstone { version, deleted: true }) => Look::Deleted(version),
+                // It may have been deleted a moment ago, and put again since: "nothing that is known" was never true.
+                Some(_) => one(&mut statement, [&id.as_bytes()[..]], |row| meta_of(row, key))?.into(),
+            },
+        ))
+    };
+    missed.into_iter().map(look).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,8 +141,16 @@ mod tests {
     fn open(directory: &tempfile::TempDir, clock: &Clock) -> SqliteStore {
         let data_dir = directory.path().to_owned();
         let encryption_key = crate::config::EncryptionKey::default();
-        let options =
-            Options { data_dir, readers: 2, cache_bytes: 1 << 20, max_bytes: 0, queue: 64, encryption_key };
+        let options = Options {
+            data_dir,
+            readers: 2,
+            cache_bytes: 1 << 20,
+            max_bytes: 0,
+            queue: 64,
+            encryption_key,
+            tombstone_seconds: 0,
+            outbox_rows: 0,
+        };
         SqliteStore::open(&options, clock, &Metrics::new()).expect("opens")
     }
 

@@ -12,6 +12,7 @@
 mod backup;
 mod error;
 mod evict;
+pub mod ledger;
 mod lock;
 mod lookup;
 mod readers;
@@ -43,7 +44,7 @@ use crate::config::EncryptionKey;
 use crate::domain::KeyId;
 use crate::metrics::Metrics;
 use readers::Readers;
-use writer::{Problem, Writer};
+use writer::{Problem, Totals, Writer};
 
 /// The name that metrics, logs and answers use.
 pub const BACKEND: &str = "sqlite";
@@ -66,6 +67,11 @@ pub struct Options {
     pub queue: usize,
     /// Seals the credentials of sessions.
     pub encryption_key: EncryptionKey,
+    /// How long tombstones are kept, in seconds: longer than anything lives that they stop. 0 keeps none but those
+    /// that a router asks for.
+    pub tombstone_seconds: u64,
+    /// Rows that the outbox may have, parked ones included; 0 means no bound.
+    pub outbox_rows: u64,
 }
 
 /// An open database. It fulfils both contracts; clones share it.
@@ -77,6 +83,10 @@ struct Inner {
     max_bytes: u64,
     heat: Arc<HeatMap>,
     sealer: Arc<Sealer>,
+    clock: Clock,
+    limits: ledger::Limits,
+    /// How much work is under way that copies from the other side.
+    copies: Arc<std::sync::atomic::AtomicUsize>,
     readers: Readers,
     writer: Writer,
     /// Dropped last: whoever opens the directory next finds the file at rest.
@@ -92,7 +102,7 @@ impl SqliteStore {
         let lock = lock::DirectoryLock::take(&options.data_dir)?;
         let path = options.data_dir.join(FILE_NAME);
         let connection = schema::open_writer(&path, options.cache_bytes)?;
-        let totals = writer::Totals::load(&connection).map_err(|error| schema::describe(&path, &error))?;
+        let totals = Totals::load(&connection).map_err(|error| schema::describe(&path, &error))?;
         clock.observe(totals.version());
         let heat = HeatMap::new();
         let evictor = evict::Evictor::new(options.max_bytes, Arc::clone(&heat), metrics.removed("size"));
@@ -103,8 +113,25 @@ impl SqliteStore {
         let writer = Writer::start(connection, totals, evictor, options.queue).map_err(OpenError::Thread)?;
         let readers = Readers::start(readers).map_err(OpenError::Thread)?;
         let sealer = Arc::new(Sealer::new(&options.encryption_key));
-        let inner = Inner { path, max_bytes: options.max_bytes, heat, sealer, readers, writer, _lock: lock };
-        Ok(Self(Arc::new(inner)))
+        let limits =
+            ledger::Limits { tombstone_seconds: options.tombstone_seconds, outbox_rows: options.outbox_rows };
+        Ok(Self(Arc::new(Inner {
+            path,
+            max_bytes: options.max_bytes,
+            heat,
+            sealer,
+            clock: clock.clone(),
+            limits,
+            copies: Arc::default(),
+            readers,
+            writer,
+            _lock: lock,
+        })))
+    }
+
+    /// The bound on the database in bytes, where there is one.
+    pub fn limit_bytes(&self) -> Option<u64> {
+        (self.0.max_bytes > 0).then_some(self.0.max_bytes)
     }
 
     /// Where the database is.
@@ -135,19 +162,26 @@ impl SqliteStore {
         self.0.readers.run(work).await
     }
 
+    /// Runs `work` in a transaction of the writer and waits until that is committed. It may run more than once: only
+    /// the last run counts. An error inside the answer is the caller's alone: nothing may have been changed by then,
+    /// and the transaction goes on. `weight` is about how many bytes it writes.
+    async fn write<T: Send + 'static>(
+        &self,
+        weight: usize,
+        work: impl FnMut(&Connection, &mut Totals) -> rusqlite::Result<Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        self.0.writer.run(|reply| Box::new(writer::Work { work, weight, answer: None, reply })).await
+    }
+
     async fn current_status(&self) -> Result<Status> {
-        let limit_bytes = (self.0.max_bytes > 0).then_some(self.0.max_bytes);
+        let limit_bytes = self.limit_bytes();
         let health = match self.0.writer.problem() {
             None => Health::Healthy,
             Some(Problem::Failing(reason)) => Health::Degraded(reason),
             Some(Problem::Ended) => Health::Down("the writer thread has ended".to_owned()),
         };
         self.read(move |connection| {
-            let total = |name: &str| -> rusqlite::Result<u64> {
-                connection
-                    .prepare_cached("select value from totals where name = ?1")?
-                    .query_row([name], |row| rows::unsigned(row, 0))
-            };
+            let total = |name| rows::total(connection, name);
             let pragma = |name: &str| {
                 connection.query_row(&format!("pragma {name}"), [], |row| rows::unsigned(row, 0))
             };

@@ -1,7 +1,7 @@
 //! Between rows and entries.
 
 use rusqlite::types::ValueRef;
-use rusqlite::{Row, Statement};
+use rusqlite::{Connection, Row, Statement};
 
 use super::error::{corrupt, from_sqlite};
 use crate::domain::{Etag, Key, Layout, Meta, Namespace, Timestamp, Validators, Version};
@@ -86,6 +86,18 @@ pub(super) fn bytes_16(row: &Row<'_>, column: usize) -> rusqlite::Result<[u8; 16
 /// A number as SQLite keeps it.
 pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// One of the sums over the tables.
+pub(super) fn total(connection: &Connection, name: &str) -> rusqlite::Result<u64> {
+    connection
+        .prepare_cached("select value from totals where name = ?1")?
+        .query_row([name], |row| unsigned(row, 0))
+}
+
+/// A limit as SQLite takes it.
+pub(super) fn count(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
 /// A blob, borrowed from the row.

@@ -4,6 +4,7 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::SqliteStore;
+use super::ledger::tombstone;
 use super::rows::{bytes_16, signed};
 use super::writer::{Operation, Totals};
 use crate::domain::{KeyId, Timestamp};
@@ -22,6 +23,8 @@ pub struct Swept {
     pub results: usize,
     /// Sessions that had expired.
     pub sessions: usize,
+    /// Tombstones that had nothing to stop any more.
+    pub tombstones: usize,
     /// Pages given back to the disk.
     pub pages: u64,
 }
@@ -29,13 +32,14 @@ pub struct Swept {
 impl Swept {
     /// Whether another batch would find more.
     pub fn is_full(&self) -> bool {
-        self.results == BATCH as usize || self.sessions == BATCH as usize || self.pages >= VACUUM_PAGES as u64
+        [self.results, self.sessions, self.tombstones].contains(&(BATCH as usize))
+            || self.pages >= VACUUM_PAGES as u64
     }
 }
 
 impl SqliteStore {
-    /// Removes one batch of results that expired before `results_before` and of sessions that expired before
-    /// `sessions_before`, and gives a few free pages back.
+    /// Removes one batch of results that expired before `results_before` and of sessions and tombstones that expired
+    /// before `sessions_before`, and gives a few free pages back.
     ///
     /// # Errors
     /// As any write.
@@ -61,7 +65,9 @@ struct SweepOperation {
 impl Operation for SweepOperation {
     fn run(&mut self, connection: &Connection, totals: &mut Totals) -> rusqlite::Result<()> {
         let mut results = connection.prepare_cached(
-            "delete from results where row in (select row from results where expires_at < ?1 limit ?2)
+            // What the other side has yet to get would come back from there as it was before.
+            "delete from results where row in (select row from results where expires_at < ?1
+                 and not exists (select 1 from outbox where outbox.id = results.id) limit ?2)
              returning stored_size, raw_size, id",
         )?;
         let mut removed = results.query((signed(self.results_before.as_millis()), BATCH))?;
@@ -79,6 +85,8 @@ impl Operation for SweepOperation {
         )?;
         self.swept.sessions = sessions.execute((signed(self.sessions_before.as_millis()), BATCH))?;
         totals.sessions -= i64::try_from(self.swept.sessions).unwrap_or(0);
+        self.swept.tombstones =
+            tombstone::sweep(connection, self.sessions_before, BATCH, totals.outbox_rows() > 0)?;
         let free = || connection.query_row("pragma freelist_count", [], |row| super::rows::unsigned(row, 0));
         let before = free()?;
         if before > VACUUM_PAGES as u64 {

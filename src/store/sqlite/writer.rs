@@ -41,6 +41,38 @@ pub(super) trait Operation: Send {
     }
 }
 
+/// A write that is a function.
+pub(super) struct Work<F, T> {
+    /// What it does, and what it answers once that is committed.
+    pub(super) work: F,
+    /// As [`Operation::weight`].
+    pub(super) weight: usize,
+    /// What the last run answered.
+    pub(super) answer: Option<Result<T>>,
+    pub(super) reply: oneshot::Sender<Result<T>>,
+}
+
+impl<F, T> Operation for Work<F, T>
+where
+    F: FnMut(&Connection, &mut Totals) -> rusqlite::Result<Result<T>> + Send,
+    T: Send,
+{
+    fn run(&mut self, connection: &Connection, totals: &mut Totals) -> rusqlite::Result<()> {
+        self.answer = Some((self.work)(connection, totals)?);
+        Ok(())
+    }
+
+    fn done(self: Box<Self>, committed: Result<()>) {
+        // What is committed has run.
+        let answer = self.answer.unwrap_or_else(|| Err(closed()));
+        let _ = self.reply.send(committed.and(answer));
+    }
+
+    fn weight(&self) -> usize {
+        self.weight
+    }
+}
+
 /// Sums over the tables, changed in the transactions that change the tables.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Totals {
@@ -50,6 +82,13 @@ pub(super) struct Totals {
     pub(super) sessions: i64,
     /// The newest version ever written.
     pub(super) version: i64,
+    /// Rows of the outbox that wait.
+    pub(super) outbox: i64,
+    /// Rows of the outbox that are parked.
+    pub(super) parked: i64,
+    /// The generation of the policy in force. It is no sum, and kept where the policy is; but it, too, is what it was
+    /// when a transaction fails.
+    pub(super) generation: u64,
 }
 
 impl Totals {
@@ -63,6 +102,7 @@ impl Totals {
                 *field = row.get(1)?;
             }
         }
+        totals.generation = super::ledger::generation(connection)?;
         Ok(totals)
     }
 
@@ -77,14 +117,21 @@ impl Totals {
         Ok(())
     }
 
-    fn fields_mut(&mut self) -> [(&'static str, &mut i64); 5] {
+    fn fields_mut(&mut self) -> [(&'static str, &mut i64); 7] {
         [
             ("entries", &mut self.entries),
             ("stored_bytes", &mut self.stored_bytes),
             ("raw_bytes", &mut self.raw_bytes),
             ("sessions", &mut self.sessions),
             ("version", &mut self.version),
+            ("outbox", &mut self.outbox),
+            ("parked", &mut self.parked),
         ]
+    }
+
+    /// Rows of the outbox, parked or not.
+    pub(super) fn outbox_rows(&self) -> u64 {
+        u64::try_from(self.outbox + self.parked).unwrap_or(0)
     }
 
     pub(super) fn version(&self) -> Version {

@@ -20,8 +20,8 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Condition, DeleteOutcome, Error, GetOptions, Hit, ListQuery, Page, Put, PutOutcome, Result, ResultStore,
-    Source, Status,
+    Condition, DeleteOutcome, Error, GetOptions, Hit, ListQuery, Look, Page, Put, PutOutcome, Result,
+    ResultStore, Source, Status, Via,
 };
 use crate::domain::{Entry, Key, KeyId, Meta, Version};
 
@@ -62,6 +62,8 @@ struct Copies {
 struct Copied {
     hit: Hit,
     read: Instant,
+    /// Whether others write to where it was found.
+    shared: bool,
 }
 
 type Load = Shared<BoxFuture<'static, Result<Option<Hit>>>>;
@@ -124,6 +126,12 @@ impl Tiered {
     pub fn forgetter(&self) -> impl Fn(&[KeyId]) + Send + Sync + use<> {
         let copies = Arc::clone(&self.0.copies);
         move |ids| copies.forget(ids)
+    }
+
+    /// Drops all copies when it is called, as [`Tiered::forgetter`] drops some.
+    pub fn forgetter_of_all(&self) -> impl Fn() + Send + Sync + use<> {
+        let copies = Arc::clone(&self.0.copies);
+        move || copies.forget_all()
     }
 
     /// Waits for the writes under way.
@@ -202,9 +210,11 @@ impl Copies {
             return;
         }
         match found {
-            Some(hit) if self.fits(&hit.entry) => {
+            // Only what the owner said: the other side may hold an older one.
+            Some(hit) if hit.via == Via::Owner && self.fits(&hit.entry) => {
+                let shared = hit.source != Source::Sqlite;
                 let hit = Hit { source: Source::Memory, ..hit.clone() };
-                self.memory.insert(id, Copied { hit, read });
+                self.memory.insert(id, Copied { hit, read, shared });
             }
             _ => {
                 self.memory.remove(&id);
@@ -222,10 +232,18 @@ impl Copies {
         }
     }
 
+    /// Drops all copies, and keeps the loads under way from leaving theirs.
+    fn forget_all(&self) {
+        for stripe in &self.stripes {
+            stripe.lock().unwrap_or_else(PoisonError::into_inner).epoch += 1;
+        }
+        self.memory.clear();
+    }
+
     /// The copy of an entry, if there is one that may answer.
     fn copy(&self, id: KeyId) -> Option<Hit> {
-        let Copied { hit, read } = self.memory.get(&id)?;
-        self.trust.is_none_or(|trust| read.elapsed() < trust).then_some(hit)
+        let Copied { hit, read, shared } = self.memory.get(&id)?;
+        (!shared || self.trust.is_none_or(|trust| read.elapsed() < trust)).then_some(hit)
     }
 
     fn fits(&self, entry: &Entry) -> bool {
@@ -307,6 +325,14 @@ impl ResultStore for Tiered {
         self.0.behind.get_metas(keys).await
     }
 
+    async fn look(&self, key: &Key, options: GetOptions) -> Result<Look<Hit>> {
+        self.0.behind.look(key, options).await
+    }
+
+    async fn look_metas(&self, keys: &[Key]) -> Result<Vec<Look<Meta>>> {
+        self.0.behind.look_metas(keys).await
+    }
+
     async fn put(&self, put: Put) -> Result<PutOutcome> {
         let id = put.meta.key.id();
         let inner = Arc::clone(&self.0);
@@ -318,6 +344,7 @@ impl ResultStore for Tiered {
                 PutOutcome::Created
                 | PutOutcome::Replaced
                 | PutOutcome::Refreshed
+                | PutOutcome::Queued
                 | PutOutcome::ConditionFailed => Settle::Forget,
                 // What has superseded it may be another's write, which this copy does not show.
                 PutOutcome::Superseded if inner.copies.trust.is_some() => Settle::Forget,

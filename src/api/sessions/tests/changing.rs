@@ -168,7 +168,6 @@ fn contested() -> (Service, Arc<AtomicBool>) {
     let clock = Clock::manual(Timestamp::from_secs(T0));
     let (inner, metrics) = (MemoryStore::new(), Metrics::new());
     let contested = Contested { inner: inner.clone(), clock: clock.clone(), busy: Arc::clone(&busy) };
-    let directory = tempfile::tempdir().expect("a directory");
     let parts = Parts {
         config: Config::default(),
         clock: clock.clone(),
@@ -176,8 +175,11 @@ fn contested() -> (Service, Arc<AtomicBool>) {
         results: Arc::new(inner.clone()),
         sessions: Arc::new(contested),
         memory: None,
-        tokens: Arc::new(Watched::open(&directory.path().join("tokens.toml")).expect("opens")),
-        backend: "memory",
+        tokens: tokens(&[]).0,
+        backends: Vec::new(),
+        routed: None,
+        recent: None,
+        worker: None,
     };
     (Service { router: router(Api::new(parts)), clock, metrics, store: inner, token: None }, busy)
 }

@@ -9,14 +9,11 @@ mod reading;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Body;
-use http::{HeaderMap, Request};
-use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use tower::ServiceExt;
 
+use crate::api::testing::{Answer, T0, ask, tokens};
 use crate::api::{Api, Parts, router};
-use crate::auth::{NewToken, Scope, Scopes, TokensFile, Watched};
+use crate::auth::{Scope, Scopes};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::domain::session::{SessionId, SessionRecord};
@@ -24,8 +21,6 @@ use crate::domain::{Namespace, Timestamp};
 use crate::metrics::Metrics;
 use crate::store::SessionStore;
 use crate::store::memory::MemoryStore;
-
-const T0: u64 = 1_768_473_000;
 
 /// A service of its own, with everything that a test may want to look at.
 struct Service {
@@ -37,32 +32,6 @@ struct Service {
     token: Option<String>,
 }
 
-/// An answer, read to its end.
-#[derive(Debug)]
-struct Answer {
-    status: u16,
-    headers: HeaderMap,
-    body: Value,
-}
-
-impl Answer {
-    fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().expect("text"))
-    }
-
-    fn etag(&self) -> &str {
-        self.header("etag")
-    }
-
-    /// Status and code, for the answers that are problems.
-    fn problem(&self) -> (u16, &str) {
-        if self.status >= 400 {
-            assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");
-        }
-        (self.status, self.body["code"].as_str().unwrap_or_default())
-    }
-}
-
 impl Service {
     fn new() -> Self {
         Self::with(Config::default(), &[]).0
@@ -70,19 +39,8 @@ impl Service {
 
     /// With tokens of these scopes; the texts are in the same order.
     fn with(config: Config, scopes: &[Scopes]) -> (Self, Vec<String>) {
-        let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().join("tokens.toml");
         let clock = Clock::manual(Timestamp::from_secs(T0));
-        let mut file = TokensFile::default();
-        let mut texts = Vec::new();
-        for (index, scopes) in scopes.iter().enumerate() {
-            let new = NewToken::new(&format!("token {index}"), *scopes);
-            texts.push(file.create(new, clock.now()).expect("created").1.expose().to_owned());
-        }
-        if !scopes.is_empty() {
-            file.save(&path).expect("saved");
-        }
-        let tokens = Arc::new(Watched::open(&path).expect("opens"));
+        let (tokens, texts) = tokens(scopes);
         let (store, metrics) = (MemoryStore::new(), Metrics::new());
         let parts = Parts {
             config,
@@ -92,7 +50,10 @@ impl Service {
             sessions: Arc::new(store.clone()),
             memory: None,
             tokens,
-            backend: "memory",
+            backends: Vec::new(),
+            routed: None,
+            recent: None,
+            worker: None,
         };
         let router = router(Api::new(parts));
         (Self { router, clock, metrics, store, token: None }, texts)
@@ -103,19 +64,7 @@ impl Service {
     }
 
     async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
-        let mut request = Request::builder().method(method).uri(path);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        if let Some(token) = &self.token {
-            request = request.header("authorization", format!("Bearer {token}"));
-        }
-        let request = request.body(Body::from(body.to_owned())).expect("a request");
-        let response = self.router.clone().oneshot(request).await.expect("infallible");
-        let (parts, body) = response.into_parts();
-        let bytes = body.collect().await.expect("a body").to_bytes();
-        let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).expect("JSON") };
-        Answer { status: parts.status.as_u16(), headers: parts.headers, body }
+        ask(&self.router, self.token.as_deref(), (method, path), headers, body).await
     }
 
     async fn get(&self, path: &str) -> Answer {

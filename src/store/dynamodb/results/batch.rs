@@ -14,17 +14,24 @@ use super::head::META;
 use super::key::{URL, partition};
 use super::stored::{Stored, is_packed, meta, tombstone};
 use crate::domain::{Key, Meta};
-use crate::store::Result;
+use crate::store::{Look, Result};
 
 /// Requests of one caller that are under way at once.
 const AT_ONCE: usize = 4;
 
 impl Inner {
-    pub(super) async fn metas(&self, keys: &[Key]) -> Result<Vec<Option<Meta>>> {
+    pub(super) async fn look_metas(&self, keys: &[Key]) -> Result<Vec<Look<Meta>>> {
         let partitions: Vec<String> = keys.iter().map(partition).collect();
         let distinct: HashSet<&String> = partitions.iter().collect();
         let heads = self.heads(distinct.into_iter().cloned().collect(), self.consistent).await?;
-        Ok(keys.iter().zip(&partitions).map(|(key, partition)| meta_of(heads.get(partition)?, key)).collect())
+        let look = |(key, partition): (&Key, &String)| match heads.get(partition) {
+            None => Look::Absent,
+            Some(head) => match tombstone(head) {
+                Some(version) => Look::Deleted(version),
+                None => meta_of(head, key).into(),
+            },
+        };
+        Ok(keys.iter().zip(&partitions).map(look).collect())
     }
 
     /// The heads of distinct partition keys: packed ones and tombstones without the frame, plain ones whole.

@@ -10,39 +10,47 @@ use super::body::{Place, frame_id};
 use super::key::partition;
 use super::stored::{Stored, corrupt};
 use crate::domain::{Entry, Key, Version};
-use crate::store::{Error, GetOptions, Heat, Hit, Result, Source};
+use crate::store::{Error, GetOptions, Heat, Hit, Look, Result, Source, Via};
 
 /// How often a read begins anew when the head that it follows is replaced meanwhile.
 const ROUNDS: usize = 4;
 
-/// The entry of a key.
-pub(super) async fn get(inner: &Arc<Inner>, key: &Key, options: GetOptions) -> Result<Option<Hit>> {
+/// What there is under a key.
+pub(super) async fn look(inner: &Arc<Inner>, key: &Key, options: GetOptions) -> Result<Look<Hit>> {
     let partition = partition(key);
     let consistent = inner.consistent(options);
     let head = match &inner.gather {
         Some(gather) => gather.get(inner, &partition, consistent).await?,
         None => inner.get_item(&partition, consistent).await?,
     };
-    let entry = inner.follow(key, &partition, head, consistent).await?;
-    Ok(entry.map(|entry| Hit { entry: Arc::new(entry), source: Source::Dynamodb, heat: Heat::default() }))
+    Ok(match inner.follow(key, &partition, head, consistent).await? {
+        Look::Entry(entry) => Look::Entry(Hit {
+            entry: Arc::new(entry),
+            source: Source::Dynamodb,
+            via: Via::Owner,
+            heat: Heat::default(),
+        }),
+        Look::Deleted(version) => Look::Deleted(version),
+        Look::Absent => Look::Absent,
+    })
 }
 
 impl Inner {
-    /// The entry of a head. What a head names is there before it: where it is not, the head is an old one.
+    /// What a head says. What it names is there before it: where it is not, the head is an old one.
     async fn follow(
         &self,
         key: &Key,
         partition: &str,
         mut head: Option<Item>,
         mut consistent: bool,
-    ) -> Result<Option<Entry>> {
+    ) -> Result<Look<Entry>> {
         let mut missed: Option<(Version, String)> = None;
         for _ in 0..ROUNDS {
-            let Some(item) = head else { return Ok(None) };
+            let Some(item) = head else { return Ok(Look::Absent) };
             let ttl = read_number(&item, "ttl").unwrap_or(u64::MAX);
             let (meta, place) = match Stored::read(item, key).map_err(|wrong| corrupt(key, wrong))? {
-                Stored::Tombstone(_) => return Ok(None),
-                Stored::Plain(entry) => return Ok(Some(entry)),
+                Stored::Tombstone(version) => return Ok(Look::Deleted(version)),
+                Stored::Plain(entry) => return Ok(Look::Entry(entry)),
                 Stored::Packed(meta, place) => (meta, place),
             };
             let size = meta.layout.stored_size();
@@ -56,11 +64,11 @@ impl Inner {
             };
             if let Some(frame) = frame {
                 check(&place, &frame, size).map_err(|wrong| corrupt(key, wrong))?;
-                return Ok(Some(Entry { meta, frame }));
+                return Ok(Look::Entry(Entry { meta, frame }));
             }
             // DynamoDB deletes late, and in no order.
             if self.upkeep.is_over(ttl) {
-                return Ok(None);
+                return Ok(Look::Absent);
             }
             let this = (meta.version, place.frame_id().unwrap_or_default().to_owned());
             if consistent && missed.as_ref() == Some(&this) {

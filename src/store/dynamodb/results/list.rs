@@ -52,6 +52,7 @@ impl Inner {
                         && shown.insert(meta.key.id())
                 }) {
                     page.items.push(meta);
+                    page.places.push(cursor(row.place.clone()));
                     if page.items.len() == query.limit {
                         page.next = Some(cursor(row.place));
                         break;
@@ -67,10 +68,13 @@ impl Inner {
             }
             break;
         }
-        page.items.sort_by_cached_key(|meta| (meta.updated_at, *meta.key.id().as_bytes()));
+        // Each keeps the place of its row, which is where a listing goes on: what was written since is out of its turn.
+        let mut placed: Vec<_> = page.items.into_iter().zip(page.places).collect();
+        placed.sort_by_cached_key(|(meta, _)| (meta.updated_at, *meta.key.id().as_bytes()));
         if query.order == ListOrder::Newest {
-            page.items.reverse();
+            placed.reverse();
         }
+        (page.items, page.places) = placed.into_iter().unzip();
         Ok(page)
     }
 

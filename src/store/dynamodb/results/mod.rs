@@ -11,18 +11,25 @@ mod expression;
 mod gather;
 mod get;
 mod head;
+mod insert;
 mod key;
 mod list;
+mod mend;
 mod merge;
 mod objects;
 mod parts;
 mod put;
 mod requests;
+mod scan;
 mod stored;
 #[cfg(test)]
 mod tests;
 
+pub use insert::Inserted;
+pub use scan::Scanned;
+
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -42,7 +49,7 @@ use crate::config::{Config, ResultsLayout};
 use crate::domain::{Key, Meta, Version};
 use crate::metrics::Metrics;
 use crate::store::{
-    Condition, DeleteOutcome, Error, GetOptions, Health, Hit, ListQuery, Page, Put, PutOutcome, Result,
+    Condition, DeleteOutcome, Error, GetOptions, Health, Hit, ListQuery, Look, Page, Put, PutOutcome, Result,
     ResultStore, Status,
 };
 
@@ -81,6 +88,8 @@ struct Inner {
     estimate: Mutex<Option<Estimate>>,
     packed_instead: IntCounterVec,
     unprocessed: IntCounter,
+    /// Whether many entries cannot be inserted at once here.
+    refuses_inserts: AtomicBool,
 }
 
 /// What DynamoDB says of the table's size.
@@ -116,6 +125,7 @@ impl DynamodbResults {
             estimate: Mutex::new(None),
             packed_instead: metrics.dynamodb_packed.clone(),
             unprocessed: metrics.dynamodb_unprocessed.with_label_values(&["results"]),
+            refuses_inserts: AtomicBool::new(false),
             aws,
         }))
     }
@@ -182,11 +192,19 @@ impl Inner {
 #[async_trait]
 impl ResultStore for DynamodbResults {
     async fn get(&self, key: &Key, options: GetOptions) -> Result<Option<Hit>> {
-        get::get(&self.0, key, options).await
+        Ok(self.look(key, options).await?.entry())
     }
 
     async fn get_metas(&self, keys: &[Key]) -> Result<Vec<Option<Meta>>> {
-        self.0.metas(keys).await
+        Ok(self.look_metas(keys).await?.into_iter().map(Look::entry).collect())
+    }
+
+    async fn look(&self, key: &Key, options: GetOptions) -> Result<Look<Hit>> {
+        get::look(&self.0, key, options).await
+    }
+
+    async fn look_metas(&self, keys: &[Key]) -> Result<Vec<Look<Meta>>> {
+        self.0.look_metas(keys).await
     }
 
     async fn put(&self, put: Put) -> Result<PutOutcome> {

@@ -17,13 +17,13 @@ use crate::domain::{Etag, Key, Meta};
 use crate::store::{Condition, Error, Put, PutOutcome, Result};
 
 /// How often a write is tried against what others have just written.
-const TRIES: usize = 16;
+pub(super) const TRIES: usize = 16;
 
 /// DynamoDB compares with up to 100 values.
 const MOST_ETAGS: usize = 100;
 
 /// How a document will be stored.
-enum Shape {
+pub(super) enum Shape {
     /// The frame in the head.
     Inline,
     /// The frame beside the head, once it is there.
@@ -33,7 +33,7 @@ enum Shape {
 }
 
 /// What became of a write against what was met.
-enum Tried {
+pub(super) enum Tried {
     Done,
     /// Something else is there meanwhile.
     Unmet(Seen),
@@ -94,7 +94,7 @@ impl Inner {
     }
 
     /// Decides where a document goes. What the plain layout cannot hold is packed, counted and logged.
-    fn shape_of(&self, meta: &Meta, frame: &Bytes) -> Shape {
+    pub(super) fn shape_of(&self, meta: &Meta, frame: &Bytes) -> Shape {
         if self.layout == ResultsLayout::Plain {
             match plain::write(meta, frame, self.max_item_bytes) {
                 Ok(document) => return Shape::Plain(document),
@@ -180,7 +180,18 @@ impl Inner {
         shape: &mut Shape,
         met: &Met,
     ) -> Result<Tried> {
-        let meta = &with_earlier_creation(meta, met);
+        self.replace_exactly(partition, &with_earlier_creation(meta, met), frame, shape, met).await
+    }
+
+    /// As [`Inner::replace`], whatever the time of creation of what was met.
+    pub(super) async fn replace_exactly(
+        &self,
+        partition: &str,
+        meta: &Meta,
+        frame: &Bytes,
+        shape: &mut Shape,
+        met: &Met,
+    ) -> Result<Tried> {
         let item = match shape {
             Shape::Plain(document) => self.form.plain(meta, document.clone()),
             Shape::Inline => {

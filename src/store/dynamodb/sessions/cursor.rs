@@ -20,19 +20,21 @@ struct Left {
     id: String,
 }
 
-/// The cursor behind what was used of the partitions.
+/// The cursor behind what was used of the partitions, each up to the last position that `used` says.
 ///
 /// In our own tables it is the place of the last session: places are unique, and all partitions have one order. In
 /// adopted tables many sessions may share a place, so it says where each partition was left.
-pub(super) fn write(layout: Layout, partitions: &[Partition]) -> Option<SessionCursor> {
-    let used = partitions.iter().map(|partition| partition.after.as_ref());
+pub(super) fn write<'p>(
+    layout: Layout,
+    descends: bool,
+    used: impl Iterator<Item = Option<&'p Position>>,
+) -> Option<SessionCursor> {
     let bytes = match layout {
         Layout::Own => {
             let places = used.flatten().filter_map(|position| match &position.place {
                 Place::Text(place) => Some(place),
                 Place::Number(_) => None,
             });
-            let descends = partitions.first().is_some_and(|partition| partition.descends);
             let last = if descends { places.min() } else { places.max() };
             last?.clone().into_bytes()
         }

@@ -59,7 +59,8 @@ impl DynamodbSessions {
             self.round(layout, query, &mut partitions, is_whole, &mut page).await?;
         }
         if !partitions.iter().all(Partition::is_over) {
-            page.next = cursor::write(layout, &partitions);
+            let used = partitions.iter().map(|partition| partition.after.as_ref());
+            page.next = cursor::write(layout, query.descends(), used);
         }
         Ok(page)
     }
@@ -114,8 +115,11 @@ impl DynamodbSessions {
             };
             if let Some(item) = item
                 && let Some(record) = self.listed(layout, query, &key, item)
+                && let Some(place) =
+                    cursor::write(layout, query.descends(), afters.iter().map(Option::as_ref))
             {
                 page.items.push(record);
+                page.places.push(place);
             }
         }
         // What was not needed is for the next page.

@@ -22,6 +22,7 @@ mod layout;
 mod list;
 mod order;
 mod partition;
+mod scan;
 mod status;
 mod stored;
 mod target;
@@ -30,6 +31,8 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod value;
+
+pub use scan::ScannedSession;
 
 use std::fmt;
 use std::sync::Arc;

@@ -4,6 +4,7 @@ mod backups;
 mod damage;
 mod durability;
 mod full_disk;
+mod ledger;
 mod opening;
 mod removed;
 mod sealing;
@@ -93,6 +94,8 @@ fn recount(connection: &Connection) {
         ("stored_bytes", "select coalesce(sum(length(body)), 0) from results"),
         ("raw_bytes", "select coalesce(sum(raw_size), 0) from results"),
         ("sessions", "select count(*) from sessions"),
+        ("outbox", "select count(*) from outbox where parked = 0"),
+        ("parked", "select count(*) from outbox where parked = 1"),
     ] {
         let kept = number(connection, &format!("select value from totals where name = '{name}'"));
         assert_eq!(kept, number(connection, sql), "{name}");

@@ -25,6 +25,8 @@ fn open(directory: &Path, key: &str) -> SqliteStore {
         max_bytes: 0,
         queue: 16,
         encryption_key: EncryptionKey::from_hex(&key.repeat(32)).expect("64 digits or none"),
+        tombstone_seconds: 0,
+        outbox_rows: 0,
     };
     SqliteStore::open(&options, &Clock::system(), &Metrics::new()).expect("opens")
 }

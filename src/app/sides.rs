@@ -1,0 +1,34 @@
+//! Both sides of a configuration without a service in front of them, for the command line.
+
+use super::StartError;
+use super::stores;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::jobs::Sides;
+use crate::metrics::Metrics;
+use crate::store::dynamodb::{Aws, DynamodbResults, DynamodbSessions, Tables};
+use crate::store::sqlite::SqliteStore;
+
+/// Opens the data directory, which nobody else may have open, and the tables; makes those that are missing if it may
+/// and `dynamodb.create_tables` asks for it.
+///
+/// # Errors
+/// [`StartError`], which says what to do.
+pub async fn open_sides(
+    config: &Config,
+    clock: &Clock,
+    metrics: &Metrics,
+    may_create: bool,
+) -> Result<Sides, StartError> {
+    let database = SqliteStore::open(&stores::options_beside(config), clock, metrics)?;
+    let aws = Aws::connect(&config.dynamodb, &config.s3, metrics).await;
+    let tables = Tables::new(aws.clone(), &config.dynamodb);
+    let prepared = stores::prepare(&tables, may_create && config.dynamodb.create_tables);
+    stores::in_time(prepared).await.map_err(StartError::Tables)?;
+    let results = DynamodbResults::new(aws.clone(), config, clock, metrics);
+    let sessions = DynamodbSessions::new(aws, config, clock, metrics);
+    let keep_stale = config.results.keep_stale_seconds;
+    let mut sides = Sides::new(database, results, sessions, clock.clone(), metrics.clone(), keep_stale);
+    sides.alone = true;
+    Ok(sides)
+}

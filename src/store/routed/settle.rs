@@ -1,0 +1,155 @@
+//! Brings one key to the same version on both sides, and copies entries to their owner.
+
+use std::sync::Arc;
+
+use super::Inner;
+use super::remote::Patience;
+use crate::domain::{Entry, Key, KeyId, Version};
+use crate::store::sqlite::ledger::Beside;
+use crate::store::{Condition, DeleteOutcome, GetOptions, Hit, Look, Put, PutOutcome, Result};
+
+/// What settling a key came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// The other side has what SQLite has.
+    Delivered,
+    /// The other side had something newer, which SQLite has now.
+    Pulled,
+    /// There is nothing to settle: SQLite holds nothing of the key any more.
+    Gone,
+}
+
+impl Settled {
+    /// The word that metrics use.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Pulled => "pulled",
+            Self::Gone => "gone",
+        }
+    }
+}
+
+impl Inner {
+    /// Gives DynamoDB what SQLite has of a key, or takes from it what is newer. Only newer versions are taken by either
+    /// side, so that it does no harm to settle a key twice, or while others write it.
+    pub(super) async fn settle(self: &Arc<Self>, key: &Key) -> Result<Settled> {
+        let known = self.known(key).await?;
+        if let Some(hit) = self.local_results.get(key, GetOptions::scan()).await? {
+            let (version, bytes) = (hit.entry.meta.version, hit.entry.frame.len());
+            let put = whole(&hit.entry);
+            return match self.remote.give(bytes, self.remote.results.put(put)).await? {
+                PutOutcome::Superseded => self.pull(key, version).await,
+                _ => Ok(Settled::Delivered),
+            };
+        }
+        match known.tombstone {
+            // One that is no deletion, too: what is older than its version is dead.
+            Some(tombstone) => {
+                let call = self.remote.results.delete(key, tombstone.version, Condition::Any);
+                match self.remote.ask(Patience::Owner, call).await? {
+                    // None was there, or a newer one.
+                    DeleteOutcome::Absent => self.pull(key, tombstone.version).await,
+                    _ => Ok(Settled::Delivered),
+                }
+            }
+            // A write that DynamoDB was to judge, and that nobody has seen the end of.
+            None => self.pull(key, known.newest().unwrap_or_default()).await.map(|settled| match settled {
+                Settled::Delivered => Settled::Gone,
+                settled => settled,
+            }),
+        }
+    }
+
+    /// Takes from DynamoDB what is newer than `than`.
+    async fn pull(self: &Arc<Self>, key: &Key, than: Version) -> Result<Settled> {
+        let _copying = self.database.begin_copies();
+        let call = self.remote.results.look(key, GetOptions::scan());
+        match self.remote.ask(Patience::Owner, call).await? {
+            Look::Entry(hit) if hit.entry.meta.version > than => {
+                self.database.put_beside(whole(&hit.entry), None, Beside::Nothing).await?;
+            }
+            Look::Deleted(version) if version > than => {
+                self.database.supersede(key, version, true).await?;
+            }
+            _ => return Ok(Settled::Delivered),
+        }
+        self.changed(key);
+        Ok(Settled::Pulled)
+    }
+
+    /// Copies an entry that only DynamoDB has to SQLite, which owns it, behind the answer. Not if another policy is in
+    /// force by then: SQLite may not be the owner any more.
+    pub(super) fn copy_to_local(self: &Arc<Self>, hit: &Hit, generation: u64) {
+        let entry = Arc::clone(&hit.entry);
+        let key = entry.meta.key.clone();
+        self.copy(key.id(), "sqlite", move |inner| async move {
+            let put = inner.database.put_beside(whole(&entry), Some(generation), Beside::Nothing);
+            Ok(put.await? == crate::store::sqlite::ledger::Fenced::Done(PutOutcome::Created))
+        });
+    }
+
+    /// Copies an entry that only SQLite has to DynamoDB, which owns it, behind the answer.
+    pub(super) fn copy_to_remote(self: &Arc<Self>, key: &Key) {
+        let owned = key.clone();
+        self.copy(key.id(), "dynamodb", move |inner| async move {
+            Ok(inner.settle(&owned).await? == Settled::Delivered)
+        });
+    }
+
+    /// Removes from SQLite what DynamoDB knows to be deleted, behind the answer.
+    pub(super) fn forget_older(self: &Arc<Self>, key: &Key, version: Version) {
+        let owned = key.clone();
+        self.copy(key.id(), "sqlite", move |inner| async move {
+            inner.database.supersede(&owned, version, true).await?;
+            Ok(true)
+        });
+    }
+
+    /// Copies behind an answer: one a key at a time, and not too many together.
+    pub(super) fn copy<F>(self: &Arc<Self>, id: KeyId, to: &'static str, copy: impl FnOnce(Arc<Self>) -> F)
+    where
+        F: Future<Output = Result<bool>> + Send + 'static,
+    {
+        let count = |outcome| self.metrics.copies.with_label_values(&[to, outcome]).inc();
+        let Ok(permit) = Arc::clone(&self.copies).try_acquire_owned() else { return count("dropped") };
+        let Some(turn) = Copying::begin(self, id) else { return };
+        let (copied, counts) = (copy(Arc::clone(self)), self.metrics.copies.clone());
+        self.behind.spawn(async move {
+            let outcome = match copied.await {
+                Ok(true) => "copied",
+                Ok(false) => "present",
+                Err(error) => {
+                    tracing::debug!(%error, to, "a copy to the owner was not made");
+                    "failed"
+                }
+            };
+            counts.with_label_values(&[to, outcome]).inc();
+            drop((turn, permit));
+        });
+    }
+}
+
+/// The turn of the one copy of a key that is under way.
+struct Copying {
+    inner: Arc<Inner>,
+    id: KeyId,
+}
+
+impl Copying {
+    fn begin(inner: &Arc<Inner>, id: KeyId) -> Option<Self> {
+        let is_first = inner.copying().insert(id);
+        is_first.then(|| Self { inner: Arc::clone(inner), id })
+    }
+}
+
+impl Drop for Copying {
+    fn drop(&mut self) {
+        self.inner.copying().remove(&self.id);
+    }
+}
+
+/// An entry as it is, with its own version and times.
+fn whole(entry: &Entry) -> Put {
+    Put { meta: entry.meta.clone(), frame: Some(entry.frame.clone()), condition: Condition::Any }
+}

@@ -1,0 +1,275 @@
+//! A router over two databases for tests: the one across the street can be made to fail in every way.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::policy::{Author, Routing};
+use super::remote::Remote;
+use super::{Parts, Routed};
+use crate::clock::Clock;
+use crate::domain::routing::{Percent, Policy};
+use crate::domain::session::{SessionId, SessionRecord};
+use crate::domain::{Key, Meta, Namespace, Timestamp, Version};
+use crate::metrics::Metrics;
+use crate::store::circuit::Circuit;
+use crate::store::conformance::options;
+use crate::store::memory::MemoryStore;
+use crate::store::sqlite::{Options, SqliteStore};
+use crate::store::{
+    Condition, DeleteOutcome, Error, GetOptions, Hit, ListQuery, Look, Page, Put, PutOutcome, PutSession,
+    Result, ResultStore, SessionCondition, SessionDeleteOutcome, SessionPage, SessionPutOutcome,
+    SessionQuery, SessionStore, Source, Status,
+};
+
+/// How the other side behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Weather {
+    /// As it should.
+    Fair,
+    /// It says at once that it cannot.
+    Down,
+    /// It never says anything.
+    Silent,
+    /// It does what it is asked, and says that it could not.
+    Lying,
+}
+
+/// A store that stands for DynamoDB.
+#[derive(Clone, Debug)]
+pub(crate) struct Across {
+    pub(crate) store: SqliteStore,
+    /// Its sessions: as in DynamoDB, nothing remembers those that were deleted.
+    pub(crate) sessions: MemoryStore,
+    weather: Arc<AtomicU8>,
+    /// How often it was asked anything.
+    asked: Arc<AtomicUsize>,
+}
+
+impl Across {
+    pub(crate) fn set(&self, weather: Weather) {
+        self.weather.store(weather as u8, Ordering::Relaxed);
+    }
+
+    pub(crate) fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    async fn pass<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        let gone = || Error::Unavailable { backend: "dynamodb", detail: "it is away".to_owned() };
+        match self.weather.load(Ordering::Relaxed) {
+            weather if weather == Weather::Down as u8 => Err(gone()),
+            weather if weather == Weather::Silent as u8 => std::future::pending().await,
+            weather if weather == Weather::Lying as u8 => call.await.and_then(|_| Err(gone())),
+            _ => call.await,
+        }
+    }
+}
+
+impl std::fmt::Display for Across {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("across")
+    }
+}
+
+fn from_there(look: Look<Hit>) -> Look<Hit> {
+    match look {
+        Look::Entry(hit) => Look::Entry(Hit { source: Source::Dynamodb, ..hit }),
+        other => other,
+    }
+}
+
+#[async_trait]
+impl ResultStore for Across {
+    async fn get(&self, key: &Key, options: GetOptions) -> Result<Option<Hit>> {
+        Ok(self.look(key, options).await?.entry())
+    }
+
+    async fn get_metas(&self, keys: &[Key]) -> Result<Vec<Option<Meta>>> {
+        self.pass(self.store.get_metas(keys)).await
+    }
+
+    async fn look(&self, key: &Key, options: GetOptions) -> Result<Look<Hit>> {
+        self.pass(self.store.look(key, options)).await.map(from_there)
+    }
+
+    async fn look_metas(&self, keys: &[Key]) -> Result<Vec<Look<Meta>>> {
+        self.pass(self.store.look_metas(keys)).await
+    }
+
+    async fn put(&self, put: Put) -> Result<PutOutcome> {
+        self.pass(ResultStore::put(&self.store, put)).await
+    }
+
+    async fn delete(&self, key: &Key, version: Version, condition: Condition) -> Result<DeleteOutcome> {
+        self.pass(ResultStore::delete(&self.store, key, version, condition)).await
+    }
+
+    async fn list(&self, query: &ListQuery) -> Result<Page> {
+        self.pass(ResultStore::list(&self.store, query)).await
+    }
+
+    async fn status(&self) -> Result<Status> {
+        self.pass(ResultStore::status(&self.store)).await
+    }
+}
+
+#[async_trait]
+impl SessionStore for Across {
+    async fn get(&self, namespace: &Namespace, id: &SessionId) -> Result<Option<SessionRecord>> {
+        self.pass(SessionStore::get(&self.sessions, namespace, id)).await
+    }
+
+    async fn get_many(&self, namespace: &Namespace, ids: &[SessionId]) -> Result<Vec<Option<SessionRecord>>> {
+        self.pass(self.sessions.get_many(namespace, ids)).await
+    }
+
+    async fn put(&self, put: PutSession) -> Result<SessionPutOutcome> {
+        self.pass(SessionStore::put(&self.sessions, put)).await
+    }
+
+    async fn delete(
+        &self,
+        namespace: &Namespace,
+        id: &SessionId,
+        condition: SessionCondition,
+    ) -> Result<SessionDeleteOutcome> {
+        self.pass(SessionStore::delete(&self.sessions, namespace, id, condition)).await
+    }
+
+    async fn list(&self, query: &SessionQuery) -> Result<SessionPage> {
+        self.pass(SessionStore::list(&self.sessions, query)).await
+    }
+
+    async fn status(&self) -> Result<Status> {
+        self.pass(SessionStore::status(&self.sessions)).await
+    }
+}
+
+/// A router and what it stands on.
+pub(crate) struct Street {
+    pub(crate) routed: Routed,
+    pub(crate) here: SqliteStore,
+    pub(crate) across: Across,
+    pub(crate) clock: Clock,
+    pub(crate) metrics: Metrics,
+    held: Vec<tempfile::TempDir>,
+}
+
+/// How long deletions are remembered.
+const TOMBSTONE_SECONDS: u64 = 1_000_000;
+
+fn database(clock: &Clock, metrics: &Metrics) -> (SqliteStore, tempfile::TempDir) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let options = Options { tombstone_seconds: TOMBSTONE_SECONDS, ..options(directory.path()) };
+    (SqliteStore::open(&options, clock, metrics).expect("opens"), directory)
+}
+
+impl Street {
+    /// One under this policy.
+    pub(crate) async fn new(policy: Policy) -> Self {
+        let (clock, metrics) = (Clock::manual(Timestamp::from_secs(1000)), Metrics::new());
+        let (here, held) = database(&clock, &metrics);
+        let (there, also_held) = database(&clock, &metrics);
+        let across = Across {
+            store: there,
+            sessions: MemoryStore::new(),
+            weather: Arc::new(AtomicU8::new(Weather::Fair as u8)),
+            asked: Arc::new(AtomicUsize::new(0)),
+        };
+        let mut street = Self::over(here, across, policy, clock, metrics).await;
+        street.held = vec![held, also_held];
+        street
+    }
+
+    /// Another process, which shares what is across and has a database of its own.
+    pub(crate) async fn beside(other: &Self, policy: Policy) -> Self {
+        let metrics = Metrics::new();
+        let (here, held) = database(&other.clock, &metrics);
+        let mut street = Self::over(here, other.across.clone(), policy, other.clock.clone(), metrics).await;
+        street.held = vec![held];
+        street
+    }
+
+    async fn over(here: SqliteStore, across: Across, policy: Policy, clock: Clock, metrics: Metrics) -> Self {
+        let routing = Routing::open(&here, policy, None, &metrics).await.expect("a policy");
+        let routed = Routed::new(Parts {
+            database: here.clone(),
+            local_results: Arc::new(here.clone()),
+            local_sessions: Arc::new(here.clone()),
+            remote: Remote {
+                results: Arc::new(across.clone()),
+                sessions: Arc::new(across.clone()),
+                // Open so seldom and so shortly that only its own tests notice it.
+                circuit: Circuit::new("dynamodb", 1_000_000, Duration::from_millis(1), &metrics),
+                owner_patience: Duration::from_secs(1),
+                other_patience: Duration::from_secs(1),
+            },
+            routing,
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+        });
+        Self { routed, here, across, clock, metrics, held: Vec::new() }
+    }
+
+    /// A router over the same database and other stores across, which may take their time.
+    pub(crate) fn over_others(
+        &self,
+        results: Arc<dyn ResultStore>,
+        sessions: Arc<dyn SessionStore>,
+    ) -> Routed {
+        let parts = self.routed.parts().clone();
+        let patience = Duration::from_mins(1);
+        let remote =
+            Remote { results, sessions, owner_patience: patience, other_patience: patience, ..parts.remote };
+        Routed::new(Parts { remote, ..parts })
+    }
+
+    /// Puts another policy in force.
+    pub(crate) async fn set(&self, policy: Policy) {
+        let author = Author { who: "a test".to_owned(), reason: String::new() };
+        let routing = &self.routed.parts().routing;
+        routing.change(None, policy, author, self.clock.now()).await.expect("written").expect("changed");
+    }
+
+    /// Lets the work behind answers come to its end.
+    pub(crate) async fn rest(&self) {
+        while !self.routed.0.behind.is_empty() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// Delivers the outbox, and says how many rows were settled.
+    pub(crate) async fn relay(&self) -> usize {
+        self.rest().await;
+        let mut settled = 0;
+        self.clock.set(self.clock.now().plus_secs(100));
+        for _ in 0..100 {
+            let rows = self.here.outbox_due(self.clock.now(), 100).await.expect("read");
+            if rows.is_empty() {
+                break;
+            }
+            for row in rows {
+                use crate::store::sqlite::ledger::outbox::Tried;
+                let tried = match self.routed.settle(&row.what).await {
+                    Ok(_) => Tried::Delivered { version: row.version },
+                    Err(error) => {
+                        Tried::Later { due_at: self.clock.now().plus_secs(1), error: error.to_string() }
+                    }
+                };
+                settled += usize::from(matches!(tried, Tried::Delivered { .. }));
+                self.here.outbox_tried(vec![(row.what.id(), tried)]).await.expect("written");
+            }
+        }
+        settled
+    }
+}
+
+/// A policy: so many percent, and both sides or one.
+pub(crate) fn policy(percent: u16, dual_write: bool) -> Policy {
+    let percent = Percent::from_hundredths(percent * 100).expect("a percentage");
+    Policy { percent, dual_write, ..Policy::default() }
+}

@@ -1,0 +1,288 @@
+//! The router, case by case, and against a model.
+
+mod model;
+
+use super::testing::{Street, Weather, policy};
+use crate::domain::routing::{Force, OnOwnerFailure, Policy};
+use crate::domain::{Timestamp, Version};
+use crate::store::conformance::{at, key, put, text_of};
+use crate::store::{Condition, DeleteOutcome, Error, GetOptions, Look, PutOutcome, ResultStore, Source, Via};
+
+const URL: &str = "https://example.com/";
+
+/// What is read under the url, and how it came.
+async fn read(street: &Street) -> Option<(String, Source, Via)> {
+    let found = street.routed.get(&key(URL), GetOptions::default()).await.expect("an answer");
+    found.map(|hit| (text_of(&hit.entry), hit.source, hit.via))
+}
+
+/// What one side has.
+async fn on(store: &dyn ResultStore) -> Option<(String, Version, Timestamp)> {
+    let found = store.get(&key(URL), GetOptions::default()).await.expect("an answer");
+    found.map(|hit| (text_of(&hit.entry), hit.entry.meta.version, hit.entry.meta.expires_at))
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "it is compared with what may be missing")]
+fn there(text: &str, via: Via) -> Option<(String, Source, Via)> {
+    Some((text.to_owned(), Source::Dynamodb, via))
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "it is compared with what may be missing")]
+fn here(text: &str, via: Via) -> Option<(String, Source, Via)> {
+    Some((text.to_owned(), Source::Sqlite, via))
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "it is compared with what may be missing")]
+fn stored(text: &str, second: u64) -> Option<(String, Version, Timestamp)> {
+    let entry = put(&key(URL), text, second).meta;
+    Some((text.to_owned(), entry.version, entry.expires_at))
+}
+
+#[tokio::test]
+async fn the_owner_gets_what_is_written_and_answers() {
+    let street = Street::new(policy(0, false)).await;
+    assert_eq!(street.routed.put(put(&key(URL), "a", 10)).await, Ok(PutOutcome::Created));
+    assert_eq!(read(&street).await, here("a", Via::Owner));
+    assert_eq!(street.across.asked(), 0, "what SQLite owns and holds is no matter of DynamoDB's");
+    street.set(policy(100, false)).await;
+    assert_eq!(street.routed.put(put(&key(URL), "b", 11)).await, Ok(PutOutcome::Replaced));
+    assert_eq!(read(&street).await, there("b", Via::Owner));
+    assert_eq!(on(&street.here).await, None, "what is older is gone before the write is acknowledged");
+    let created = street.across.store.get(&key(URL), GetOptions::default()).await.expect("read");
+    assert_eq!(created.expect("there").entry.meta.created_at, at(10), "the time of creation has moved along");
+}
+
+#[tokio::test]
+async fn what_the_owner_lacks_is_copied_to_it_as_it_is() {
+    let street = Street::new(policy(0, false)).await;
+    street.routed.put(put(&key(URL), "a", 10)).await.expect("stored");
+    street.set(policy(100, false)).await;
+    assert_eq!(read(&street).await, here("a", Via::Other));
+    street.rest().await;
+    assert_eq!(on(&street.across).await, stored("a", 10), "with its own version and times");
+    assert_eq!(read(&street).await, there("a", Via::Owner));
+
+    let street = Street::new(policy(100, false)).await;
+    street.routed.put(put(&key(URL), "a", 10)).await.expect("stored");
+    street.set(policy(0, false)).await;
+    assert_eq!(read(&street).await, there("a", Via::Other));
+    street.rest().await;
+    assert_eq!(on(&street.here).await, stored("a", 10));
+    assert_eq!(read(&street).await, here("a", Via::Owner));
+}
+
+#[tokio::test]
+async fn going_back_and_forth_never_shows_what_was_replaced() {
+    for dual_write in [false, true] {
+        let street = Street::new(policy(0, dual_write)).await;
+        for (number, percent) in [0, 100, 0, 0, 100, 100, 0].into_iter().enumerate() {
+            street.set(policy(percent, dual_write)).await;
+            let text = number.to_string();
+            street.routed.put(put(&key(URL), &text, 10 + number as u64)).await.expect("stored");
+            for after in [0, 100, 0] {
+                street.set(policy(after, dual_write)).await;
+                let (found, ..) = read(&street).await.expect("it is there");
+                assert_eq!(found, text, "written at {percent} %, read at {after} %, dual {dual_write}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_deleted_stays_deleted_wherever_it_was() {
+    for dual_write in [false, true] {
+        for (written_at, deleted_at) in [(0, 0), (0, 100), (100, 0), (100, 100)] {
+            let street = Street::new(policy(written_at, dual_write)).await;
+            street.routed.put(put(&key(URL), "a", 10)).await.expect("stored");
+            street.set(policy(deleted_at, dual_write)).await;
+            street
+                .routed
+                .delete(&key(URL), Version::first_of(at(11)), Condition::Any)
+                .await
+                .expect("deleted");
+            for delivered in [false, true] {
+                for percent in [0, 100] {
+                    street.set(policy(percent, dual_write)).await;
+                    let place = format!("{written_at} {deleted_at} {percent} {delivered} {dual_write}");
+                    assert_eq!(read(&street).await, None, "{place}");
+                }
+                street.relay().await;
+            }
+            assert_eq!(on(&street.across).await, None);
+            let again = street.routed.put(put(&key(URL), "b", 12)).await;
+            assert_eq!(again, Ok(PutOutcome::Created));
+            assert_eq!(read(&street).await.map(|(text, ..)| text).as_deref(), Some("b"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_write_whose_owner_is_away_is_queued_and_delivered() {
+    for dual_write in [false, true] {
+        for weather in [Weather::Down, Weather::Silent, Weather::Lying] {
+            let street = Street::new(policy(100, dual_write)).await;
+            street.routed.put(put(&key(URL), "a", 10)).await.expect("stored");
+            street.across.set(weather);
+            let queued = street.routed.put(put(&key(URL), "b", 11)).await;
+            assert_eq!(queued, Ok(PutOutcome::Queued), "{weather:?}");
+            assert_eq!(read(&street).await, here("b", Via::Queued));
+            let status = street.here.outbox_status().await.expect("read");
+            assert_eq!((status.queued, status.parked), (1, 0));
+            street.across.set(Weather::Fair);
+            assert_eq!(street.relay().await, 1);
+            assert_eq!(on(&street.across).await, stored("b", 11));
+            let deleted = Version::first_of(at(12));
+            street.across.set(weather);
+            let queued = street.routed.delete(&key(URL), deleted, Condition::Any).await;
+            assert_eq!(queued, Ok(DeleteOutcome::Queued));
+            assert_eq!(read(&street).await, None);
+            street.across.set(Weather::Fair);
+            street.relay().await;
+            let look = street.across.store.look(&key(URL), GetOptions::default()).await;
+            assert!(matches!(look, Ok(Look::Deleted(version)) if version == deleted), "{look:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_write_that_may_not_be_queued_changes_nothing() {
+    let reject = |dual_write| Policy { on_owner_failure: OnOwnerFailure::Reject, ..policy(100, dual_write) };
+    for dual_write in [false, true] {
+        let street = Street::new(reject(dual_write)).await;
+        street.routed.put(put(&key(URL), "a", 10)).await.expect("stored");
+        street.across.set(Weather::Down);
+        let refused = street.routed.put(put(&key(URL), "b", 11)).await;
+        assert!(matches!(refused, Err(Error::Unavailable { .. })), "{refused:?}");
+        street.across.set(Weather::Fair);
+        assert_eq!(read(&street).await.map(|(text, ..)| text).as_deref(), Some("a"));
+        street.relay().await;
+        assert_eq!(read(&street).await.map(|(text, ..)| text).as_deref(), Some("a"));
+        // The answer is lost and what was asked for has happened; with two sides to keep alike, what SQLite knows is
+        // compared first, and there the attempt ends.
+        street.across.set(Weather::Lying);
+        street.routed.put(put(&key(URL), "c", 12)).await.expect_err("nobody said that it was done");
+        street.across.set(Weather::Fair);
+        street.relay().await;
+        let expected = if dual_write { "a" } else { "c" };
+        assert_eq!(read(&street).await, there(expected, Via::Owner));
+    }
+}
+
+#[tokio::test]
+async fn conditions_are_judged_by_what_is_newest_wherever_it_is() {
+    for dual_write in [false, true] {
+        for (written_at, judged_at) in [(0, 0), (0, 100), (100, 0), (100, 100)] {
+            let street = Street::new(policy(written_at, dual_write)).await;
+            let first = put(&key(URL), "a", 10);
+            let etag = first.meta.etag;
+            street.routed.put(first).await.expect("stored");
+            street.set(policy(judged_at, dual_write)).await;
+            let place = format!("{written_at} {judged_at} {dual_write}");
+            let given =
+                |condition, text, second| crate::store::Put { condition, ..put(&key(URL), text, second) };
+            let absent = street.routed.put(given(Condition::Absent(at(11)), "x", 11)).await;
+            assert_eq!(absent, Ok(PutOutcome::ConditionFailed), "{place}");
+            let matching = street.routed.put(given(Condition::Matches(vec![etag]), "b", 12)).await;
+            assert_eq!(matching, Ok(PutOutcome::Replaced), "{place}");
+            let stale = street.routed.put(given(Condition::Matches(vec![etag]), "c", 13)).await;
+            assert_eq!(stale, Ok(PutOutcome::ConditionFailed), "{place}");
+            let version = Version::first_of(at(14));
+            let kept = street.routed.delete(&key(URL), version, Condition::Matches(vec![etag])).await;
+            assert_eq!(kept, Ok(DeleteOutcome::ConditionFailed), "{place}");
+            let gone = street.routed.delete(&key(URL), version, Condition::Present).await;
+            assert_eq!(gone, Ok(DeleteOutcome::Deleted), "{place}");
+            assert_eq!(read(&street).await, None, "{place}");
+            street.relay().await;
+            assert_eq!(on(&street.across).await, None, "{place}");
+            assert_eq!(street.here.outbox_status().await.expect("read").queued, 0, "{place}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_its_owner_a_key_is_read_from_the_other_side_or_not_at_all() {
+    let street = Street::new(policy(100, true)).await;
+    street.routed.put(put(&key(URL), "a", 10)).await.expect("stored");
+    street.rest().await;
+    street.across.set(Weather::Down);
+    assert_eq!(read(&street).await, here("a", Via::Fallback));
+    let street = Street::new(policy(100, false)).await;
+    street.routed.put(put(&key(URL), "a", 10)).await.expect("stored");
+    street.across.set(Weather::Down);
+    let unknown = street.routed.get(&key(URL), GetOptions::default()).await;
+    assert!(matches!(unknown, Err(Error::Unavailable { .. })), "{unknown:?}");
+    // What SQLite owns is its own to tell.
+    street.set(Policy { force: Force::Sqlite, ..policy(100, false) }).await;
+    assert_eq!(read(&street).await, None);
+    street.across.set(Weather::Fair);
+    assert_eq!(read(&street).await, there("a", Via::Other));
+}
+
+#[tokio::test]
+async fn many_keys_are_looked_up_on_both_sides_at_once() {
+    let street = Street::new(policy(50, false)).await;
+    let keys: Vec<_> = (0..40).map(|number| key(&format!("https://example.com/{number}"))).collect();
+    for (number, key) in keys.iter().enumerate().filter(|(number, _)| number % 4 != 3) {
+        street.routed.put(put(key, "a", 10 + number as u64)).await.expect("stored");
+    }
+    for percent in [0, 50, 100] {
+        street.set(policy(percent, false)).await;
+        let before = street.across.asked();
+        let metas = street.routed.get_metas(&keys).await.expect("an answer");
+        assert_eq!(street.across.asked() - before, 1, "one request for all");
+        for (number, meta) in metas.iter().enumerate() {
+            assert_eq!(meta.is_some(), number % 4 != 3, "{number} at {percent} %");
+        }
+    }
+    street.across.set(Weather::Down);
+    street.set(policy(50, false)).await;
+    let metas = street.routed.get_metas(&keys).await.expect("an answer all the same");
+    for (key, meta) in keys.iter().zip(&metas) {
+        let is_here = street.here.get(key, GetOptions::default()).await.expect("read").is_some();
+        assert_eq!(meta.is_some(), is_here, "{}", key.url());
+    }
+}
+
+#[tokio::test]
+async fn a_write_planned_under_another_policy_is_planned_again() {
+    let street = Street::new(policy(0, false)).await;
+    let old = street.routed.parts().routing.current();
+    street.set(policy(100, false)).await;
+    let beside = crate::store::sqlite::ledger::Beside::Floor;
+    let late = street.here.put_beside(put(&key(URL), "late", 10), Some(old.generation), beside).await;
+    assert_eq!(late, Ok(crate::store::sqlite::ledger::Fenced::Outdated));
+    assert_eq!(street.routed.put(put(&key(URL), "b", 11)).await, Ok(PutOutcome::Created));
+    assert_eq!((on(&street.here).await, on(&street.across).await), (None, stored("b", 11)));
+}
+
+#[tokio::test]
+async fn another_process_sees_what_dynamodb_owns() {
+    let one = Street::new(policy(100, true)).await;
+    let two = Street::beside(&one, policy(100, true)).await;
+    one.routed.put(put(&key(URL), "a", 10)).await.expect("stored");
+    assert_eq!(read(&two).await, there("a", Via::Owner));
+    two.routed.put(put(&key(URL), "b", 11)).await.expect("stored");
+    assert_eq!(read(&one).await, there("b", Via::Owner), "not the older copy of its own");
+    two.routed.delete(&key(URL), Version::first_of(at(12)), Condition::Any).await.expect("deleted");
+    assert_eq!(read(&one).await, None, "nor that copy once it is deleted elsewhere");
+    one.rest().await;
+    assert_eq!(on(&one.here).await, None, "and the copy goes");
+}
+
+#[tokio::test]
+async fn shadow_reads_count_what_differs_by_field() {
+    let street = Street::new(Policy { shadow_read: 1.0, ..policy(0, false) }).await;
+    ResultStore::put(&street.here, put(&key(URL), "a", 10)).await.expect("stored");
+    ResultStore::put(&street.across.store, put(&key(URL), "b", 11)).await.expect("stored");
+    read(&street).await.expect("there");
+    street.rest().await;
+    let count = |result: &str| street.metrics.shadow_reads.with_label_values(&[result]).get();
+    assert_eq!((count("different"), count("equal")), (1, 0));
+    let fields = |field: &str| street.metrics.shadow_differences.with_label_values(&[field]).get();
+    for field in ["version", "etag", "markdown", "html", "updated_at", "expires_at"] {
+        assert_eq!(fields(field), 1, "{field}");
+    }
+    assert_eq!(fields("url"), 0);
+    ResultStore::put(&street.here, put(&key(URL), "b", 11)).await.expect("stored");
+    street.relay().await;
+}

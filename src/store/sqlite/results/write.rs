@@ -1,0 +1,275 @@
+//! Writes of results inside a transaction, and how they get there.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rusqlite::Connection;
+
+use super::digest_of;
+use crate::domain::{Etag, Key, KeyId, Timestamp, Version};
+use crate::store::heat::HeatMap;
+use crate::store::sqlite::ledger::outbox::Queued;
+use crate::store::sqlite::ledger::{Fenced, Terms, Tombstone, tombstone};
+use crate::store::sqlite::rows::{bytes_16, signed, time, unsigned};
+use crate::store::sqlite::writer::Totals;
+use crate::store::sqlite::{BACKEND, SqliteStore};
+use crate::store::{Condition, DeleteOutcome, Error, Heat, Put, PutOutcome, Result, Stamp};
+
+impl SqliteStore {
+    /// Puts an entry on terms.
+    pub(in crate::store::sqlite) async fn put_on(
+        &self,
+        put: Put,
+        terms: Terms,
+    ) -> Result<Fenced<PutOutcome>> {
+        let stored = put.meta.layout.stored_size();
+        if self.0.max_bytes > 0 && stored > self.0.max_bytes {
+            let detail =
+                format!("a document of {stored} bytes cannot fit in sqlite.max_bytes = {}", self.0.max_bytes);
+            return Err(Error::Full { backend: BACKEND, detail });
+        }
+        let digest = put.frame.as_ref().map(|frame| digest_of(&put.meta, frame));
+        let (id, host, heat) = (put.meta.key.id(), put.meta.key.host(), Arc::clone(&self.0.heat));
+        let weight = put.frame.as_ref().map_or(0, Bytes::len);
+        let putting = Putting { put, id, digest, host, heat, terms };
+        self.write(weight, move |connection, totals| putting.run(connection, totals)).await
+    }
+
+    /// Deletes an entry on terms.
+    pub(in crate::store::sqlite) async fn delete_on(
+        &self,
+        key: &Key,
+        version: Version,
+        condition: Condition,
+        terms: Terms,
+    ) -> Result<Fenced<DeleteOutcome>> {
+        let deleting = Deleting { key: key.clone(), version, condition, terms };
+        self.write(0, move |connection, totals| deleting.run(connection, totals)).await
+    }
+}
+
+/// What a write needs to know of the row it meets.
+pub(in crate::store::sqlite) struct Existing {
+    row: i64,
+    pub(in crate::store::sqlite) version: Version,
+    etag: Etag,
+    created_at: Timestamp,
+    expires_at: Timestamp,
+    raw_size: i64,
+    stored_size: i64,
+}
+
+impl Existing {
+    fn stamp(&self) -> Stamp {
+        Stamp { etag: self.etag, version: self.version, expires_at: self.expires_at }
+    }
+
+    /// Removes it.
+    pub(in crate::store::sqlite) fn remove(
+        &self,
+        connection: &Connection,
+        totals: &mut Totals,
+    ) -> rusqlite::Result<()> {
+        connection.prepare_cached("delete from results where row = ?1")?.execute([self.row])?;
+        totals.entries -= 1;
+        totals.stored_bytes -= self.stored_size;
+        totals.raw_bytes -= self.raw_size;
+        Ok(())
+    }
+
+    /// That of a key.
+    pub(in crate::store::sqlite) fn find(
+        connection: &Connection,
+        key: &Key,
+    ) -> rusqlite::Result<Option<Self>> {
+        let mut statement = connection.prepare_cached(
+            "select row, version, etag, created_at, expires_at, raw_size, stored_size from results where id = ?1",
+        )?;
+        let mut rows = statement.query([&key.id().as_bytes()[..]])?;
+        let Some(row) = rows.next()? else { return Ok(None) };
+        Ok(Some(Self {
+            row: row.get(0)?,
+            version: Version::from_u64(unsigned(row, 1)?),
+            etag: Etag::from_bytes(bytes_16(row, 2)?),
+            created_at: time(row, 3)?,
+            expires_at: time(row, 4)?,
+            raw_size: row.get(5)?,
+            stored_size: row.get(6)?,
+        }))
+    }
+}
+
+/// A put on its way to the writer.
+struct Putting {
+    put: Put,
+    id: KeyId,
+    digest: Option<[u8; 16]>,
+    host: String,
+    heat: Arc<HeatMap>,
+    terms: Terms,
+}
+
+impl Putting {
+    fn decide(&self, stored: Option<&Existing>, tombstone: Option<Tombstone>) -> PutOutcome {
+        if !self.put.condition.holds(stored.map(Existing::stamp)) {
+            return PutOutcome::ConditionFailed;
+        }
+        if tombstone.is_some_and(|tombstone| self.put.meta.version < tombstone.version) {
+            return PutOutcome::Superseded;
+        }
+        match stored {
+            Some(stored) if stored.version >= self.put.meta.version => PutOutcome::Superseded,
+            Some(stored) if stored.etag == self.put.meta.etag => PutOutcome::Refreshed,
+            _ if self.put.frame.is_none() => PutOutcome::ConditionFailed,
+            Some(_) => PutOutcome::Replaced,
+            None => PutOutcome::Created,
+        }
+    }
+
+    fn run(
+        &self,
+        connection: &Connection,
+        totals: &mut Totals,
+    ) -> rusqlite::Result<Result<Fenced<PutOutcome>>> {
+        if self.terms.is_outdated(totals) {
+            return Ok(Ok(Fenced::Outdated));
+        }
+        let meta = &self.put.meta;
+        let stored = Existing::find(connection, &meta.key)?;
+        let tombstone = tombstone::find(connection, self.id)?;
+        let outcome = self.decide(stored.as_ref(), tombstone);
+        let changes = matches!(outcome, PutOutcome::Created | PutOutcome::Replaced | PutOutcome::Refreshed);
+        if changes && let Err(full) = self.terms.room(connection, totals, self.id)? {
+            return Ok(Err(full));
+        }
+        match (outcome, &stored) {
+            (PutOutcome::Refreshed, Some(stored)) => self.refresh(connection, stored)?,
+            (PutOutcome::Created | PutOutcome::Replaced, stored) => {
+                self.write(connection, stored.as_ref())?;
+                totals.entries += i64::from(stored.is_none());
+                totals.stored_bytes +=
+                    signed(meta.layout.stored_size()) - stored.as_ref().map_or(0, |it| it.stored_size);
+                totals.raw_bytes +=
+                    signed(meta.layout.raw_size()) - stored.as_ref().map_or(0, |it| it.raw_size);
+            }
+            _ => {}
+        }
+        // Stored again means wanted: the evictor must not take it in the very transaction that acknowledges it.
+        if let (PutOutcome::Replaced | PutOutcome::Refreshed, Some(stored)) = (outcome, &stored) {
+            Heat::new(&self.heat, u64::try_from(stored.row).unwrap_or(0)).mark();
+        }
+        totals.saw(meta.version);
+        if changes {
+            let what = || Queued::Result(meta.key.clone());
+            self.terms.after_put(connection, totals, what, (self.id, meta.version, tombstone))?;
+        } else {
+            self.terms.after_nothing(connection, totals, (self.id, meta.version))?;
+        }
+        Ok(Ok(Fenced::Done(outcome)))
+    }
+
+    fn refresh(&self, connection: &Connection, stored: &Existing) -> rusqlite::Result<()> {
+        let meta = &self.put.meta;
+        connection
+            .prepare_cached(
+                "update results set version = ?2, created_at = ?3, updated_at = ?4, expires_at = ?5,
+                 origin_etag = ?6, origin_modified = ?7, head_fingerprint = ?8 where row = ?1",
+            )?
+            .execute((
+                stored.row,
+                signed(meta.version.as_u64()),
+                signed(meta.created_at.min(stored.created_at).as_millis()),
+                signed(meta.updated_at.as_millis()),
+                signed(meta.expires_at.as_millis()),
+                &meta.validators.etag,
+                &meta.validators.last_modified,
+                &meta.validators.head_fingerprint,
+            ))?;
+        Ok(())
+    }
+
+    fn write(&self, connection: &Connection, stored: Option<&Existing>) -> rusqlite::Result<()> {
+        const INSERT: &str = "insert into results (id, namespace, url, variant, host, version, etag, created_at,
+            updated_at, expires_at, status_code, success, origin_etag, origin_modified, head_fingerprint, raw_size,
+            stored_size, layout, digest, body)
+            values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)";
+        // A replaced entry keeps its row, and with it its place in the evictor's walk.
+        const UPDATE: &str = "update results set version = ?6, etag = ?7, created_at = ?8, updated_at = ?9,
+            expires_at = ?10, status_code = ?11, success = ?12, origin_etag = ?13, origin_modified = ?14,
+            head_fingerprint = ?15, raw_size = ?16, stored_size = ?17, layout = ?18, digest = ?19, body = ?20
+            where id = ?1 and namespace = ?2 and url = ?3 and variant = ?4 and host = ?5";
+        let Put { meta, frame, .. } = &self.put;
+        let created_at = stored.map_or(meta.created_at, |stored| meta.created_at.min(stored.created_at));
+        let id = meta.key.id();
+        let parameters = rusqlite::params![
+            &id.as_bytes()[..],
+            meta.key.namespace().as_str(),
+            meta.key.url(),
+            meta.key.variant(),
+            self.host,
+            signed(meta.version.as_u64()),
+            &meta.etag.as_bytes()[..],
+            signed(created_at.as_millis()),
+            signed(meta.updated_at.as_millis()),
+            signed(meta.expires_at.as_millis()),
+            meta.status_code,
+            meta.success,
+            meta.validators.etag,
+            meta.validators.last_modified,
+            meta.validators.head_fingerprint,
+            signed(meta.layout.raw_size()),
+            signed(meta.layout.stored_size()),
+            meta.layout.as_bytes(),
+            self.digest.as_ref().map(|digest| &digest[..]),
+            frame.as_deref(),
+        ];
+        let sql = if stored.is_some() { UPDATE } else { INSERT };
+        connection.prepare_cached(sql)?.execute(parameters)?;
+        Ok(())
+    }
+}
+
+/// A delete on its way to the writer.
+struct Deleting {
+    key: Key,
+    version: Version,
+    condition: Condition,
+    terms: Terms,
+}
+
+impl Deleting {
+    fn run(
+        &self,
+        connection: &Connection,
+        totals: &mut Totals,
+    ) -> rusqlite::Result<Result<Fenced<DeleteOutcome>>> {
+        if self.terms.is_outdated(totals) {
+            return Ok(Ok(Fenced::Outdated));
+        }
+        let (id, version) = (self.key.id(), self.version);
+        let stored = Existing::find(connection, &self.key)?;
+        let holds = self.condition.holds(stored.as_ref().map(Existing::stamp));
+        // A newer entry or deletion came after this delete was asked for: for the delete there is nothing left to do.
+        let late = match &stored {
+            Some(stored) => stored.version >= version,
+            None => tombstone::find(connection, id)?.is_some_and(|tombstone| tombstone.version > version),
+        };
+        if !holds || late {
+            totals.saw(version);
+            self.terms.after_nothing(connection, totals, (id, version))?;
+            let outcome = if holds { DeleteOutcome::Absent } else { DeleteOutcome::ConditionFailed };
+            return Ok(Ok(Fenced::Done(outcome)));
+        }
+        if let Err(full) = self.terms.room(connection, totals, id)? {
+            return Ok(Err(full));
+        }
+        totals.saw(version);
+        if let Some(stored) = &stored {
+            stored.remove(connection, totals)?;
+        }
+        let what = || Queued::Result(self.key.clone());
+        self.terms.after_delete(connection, totals, what, (id, version))?;
+        let outcome = if stored.is_some() { DeleteOutcome::Deleted } else { DeleteOutcome::Absent };
+        Ok(Ok(Fenced::Done(outcome)))
+    }
+}

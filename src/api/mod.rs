@@ -28,6 +28,7 @@ mod testing;
 mod transfer;
 mod views;
 mod worker;
+mod write;
 
 pub use state::{Api, Backend, Parts};
 pub use worker::{NotStarted, Worker};

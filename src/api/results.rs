@@ -14,8 +14,8 @@ use super::listing::{ListParams, Summary, cursor_text};
 use super::negotiate;
 use super::params::Params;
 use super::problem::{Problem, Result};
-use super::result::{Terms, Times, store, ttl};
 use super::state::Api;
+use super::write::{Stored, Terms, Times, store, ttl};
 use crate::domain::Validators;
 use crate::store::ListOrder;
 
@@ -69,9 +69,9 @@ pub(super) struct PostParams {
         description = "A JSON object with a `url`",
         example = json!({"url": "https://example.com/", "success": true, "status_code": 200, "html": "<html>…</html>"})),
     responses(
-        (status = 200, description = "Replaced or refreshed", body = super::result::Stored),
-        (status = 201, description = "Created", body = super::result::Stored),
-        (status = 202, description = "Safe here; the store that owns it cannot be reached, and will get it", body = super::result::Stored,
+        (status = 200, description = "Replaced or refreshed", body = Stored),
+        (status = 201, description = "Created", body = Stored),
+        (status = 202, description = "Safe here; the store that owns it cannot be reached, and will get it", body = Stored,
             headers(("cache-status" = String, description = "`crawlcache; stored; detail=queued`"))),
         (status = 412, description = "The precondition does not hold"),
         (status = 507, description = "No space is left"),

@@ -18,7 +18,7 @@ use crate::metrics::Metrics;
 use crate::store::recent::Recent;
 use crate::store::routed::Routed;
 use crate::store::tiered::Tiered;
-use crate::store::{ResultStore, SessionStore};
+use crate::store::{LeaseStore, ResultStore, SessionStore};
 
 /// The pieces that the service is made of.
 #[derive(Debug)]
@@ -33,6 +33,8 @@ pub struct Parts {
     pub results: Arc<dyn ResultStore>,
     /// Where sessions are.
     pub sessions: Arc<dyn SessionStore>,
+    /// Who fetches what.
+    pub leases: Arc<dyn LeaseStore>,
     /// The memory tier, if there is one, for its size.
     pub memory: Option<Tiered>,
     /// The tokens.

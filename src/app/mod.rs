@@ -122,6 +122,7 @@ impl App {
             metrics,
             results: Arc::clone(&stores.results),
             sessions: Arc::clone(&stores.sessions),
+            leases: Arc::clone(&stores.leases),
             memory: stores.memory.clone(),
             tokens,
             backends: stores.backends(),

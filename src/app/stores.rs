@@ -11,13 +11,14 @@ use crate::jobs::Sides;
 use crate::metrics::Metrics;
 use crate::store::circuit::Circuit;
 use crate::store::dynamodb::{self, Aws, DynamodbResults, DynamodbSessions, Tables};
+use crate::store::memory::MemoryStore;
 use crate::store::metered::Metered;
 use crate::store::routed::policy::Routing;
 use crate::store::routed::remote::Remote;
 use crate::store::routed::{self, Routed};
 use crate::store::sqlite::{self, SqliteStore};
 use crate::store::tiered::Tiered;
-use crate::store::{Error, ResultStore, SessionStore};
+use crate::store::{Error, LeaseStore, ResultStore, SessionStore};
 
 /// How long a start waits for its tables.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -29,6 +30,8 @@ pub(super) struct Stores {
     pub(super) results: Arc<dyn ResultStore>,
     /// Where sessions are.
     pub(super) sessions: Arc<dyn SessionStore>,
+    /// Where leases are.
+    pub(super) leases: Arc<dyn LeaseStore>,
     /// The memory tier, if there is one.
     pub(super) memory: Option<Tiered>,
     /// The database of this process, where there is one: it is swept and closed.
@@ -118,6 +121,7 @@ fn embedded(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Stores,
     Ok(Stores {
         results,
         sessions,
+        leases: Arc::new(MemoryStore::new()),
         memory,
         database: Some(database),
         routed: None,
@@ -136,7 +140,16 @@ async fn shared(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Sto
     let memory = (config.memory.bytes > 0)
         .then(|| Tiered::shared(Arc::clone(&metered), config.memory.bytes, config.memory.trust()));
     let results = in_front(memory.as_ref(), metered);
-    Ok(Stores { results, sessions, memory, database: None, routed: None, sides: None, alone: Some(alone) })
+    Ok(Stores {
+        results,
+        sessions,
+        leases: Arc::new(MemoryStore::new()),
+        memory,
+        database: None,
+        routed: None,
+        sides: None,
+        alone: Some(alone),
+    })
 }
 
 /// Both, with a router that knows who owns what.
@@ -190,6 +203,7 @@ async fn routed(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Sto
     Ok(Stores {
         results,
         sessions,
+        leases: Arc::new(MemoryStore::new()),
         memory,
         database: Some(database),
         routed: Some(routed),

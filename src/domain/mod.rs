@@ -6,6 +6,7 @@ mod entry;
 mod freshness;
 pub mod gate;
 mod key;
+pub mod lease;
 pub mod routing;
 pub mod session;
 mod time;

@@ -7,10 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 
 use super::{
-    Condition, Cursor, DeleteOutcome, Error, GetOptions, Health, Heat, Hit, ListOrder, ListQuery, Page, Put,
-    PutOutcome, PutSession, Result, ResultStore, SessionCondition, SessionCursor, SessionDeleteOutcome,
-    SessionPage, SessionPutOutcome, SessionQuery, SessionStore, Source, Stamp, Status, Via,
+    Claimed, Condition, Cursor, DeleteOutcome, Ending, Error, GetOptions, Health, Heat, Hit, Holder,
+    LeaseStore, ListOrder, ListQuery, Page, Put, PutOutcome, PutSession, Renewed, Result, ResultStore,
+    SessionCondition, SessionCursor, SessionDeleteOutcome, SessionPage, SessionPutOutcome, SessionQuery,
+    SessionStore, Source, Stamp, Status, Via,
 };
+use crate::domain::lease::{Claim, Lease, LeaseState};
 use crate::domain::session::{SessionId, SessionRecord};
 use crate::domain::{Entry, Key, KeyId, Meta, Namespace, Timestamp, Version};
 
@@ -24,6 +26,7 @@ struct Content {
     /// Numbers entries as they come, as row numbers do.
     next: u64,
     sessions: HashMap<(Namespace, SessionId), SessionRecord>,
+    leases: HashMap<KeyId, Lease>,
 }
 
 impl MemoryStore {
@@ -231,6 +234,61 @@ impl SessionStore for MemoryStore {
 
     async fn status(&self) -> Result<Status> {
         Ok(self.current_status())
+    }
+}
+
+impl Content {
+    /// The lease that a holder speaks of.
+    fn lease(&mut self, holder: &Holder) -> Option<&mut Lease> {
+        self.leases
+            .get_mut(&holder.token.key())
+            .filter(|lease| lease.namespace == holder.namespace && lease.token == holder.token)
+    }
+}
+
+#[async_trait]
+impl LeaseStore for MemoryStore {
+    async fn acquire(&self, claim: &Claim) -> Result<Claimed> {
+        let leases = &mut self.content().leases;
+        let key = claim.token.key();
+        Ok(match Lease::grant(claim, leases.get(&key)) {
+            Ok(lease) => {
+                leases.insert(key, lease.clone());
+                Claimed::Won(lease)
+            }
+            Err(held) => Claimed::Held(held),
+        })
+    }
+
+    async fn renew(&self, holder: &Holder, until: Timestamp) -> Result<Renewed> {
+        let mut content = self.content();
+        let Some(lease) = content.lease(holder) else { return Ok(Renewed::Lost) };
+        let Some(renewed) = lease.renewed(&holder.token, until) else { return Ok(Renewed::Lost) };
+        lease.clone_from(&renewed);
+        Ok(Renewed::Renewed(renewed))
+    }
+
+    async fn fence(&self, holder: &Holder) -> Result<Option<Version>> {
+        Ok(self.content().lease(holder).and_then(|lease| lease.fence_of(&holder.token)))
+    }
+
+    async fn end(&self, holder: &Holder, ending: Ending) -> Result<()> {
+        if let Some(lease) = self.content().lease(holder).filter(|lease| lease.state == LeaseState::Held) {
+            lease.state = ending.state();
+        }
+        Ok(())
+    }
+
+    async fn held(&self, keys: &[KeyId], now: Timestamp) -> Result<Vec<Option<Lease>>> {
+        let content = self.content();
+        Ok(keys
+            .iter()
+            .map(|key| content.leases.get(key).filter(|lease| lease.is_held(now)).cloned())
+            .collect())
+    }
+
+    fn is_shared(&self) -> bool {
+        false
     }
 }
 

@@ -12,6 +12,7 @@ pub mod crawl4ai;
 pub mod dynamodb;
 mod error;
 mod heat;
+mod leases;
 pub mod memory;
 pub mod metered;
 pub mod recent;
@@ -24,6 +25,7 @@ pub mod tiered;
 
 pub use error::{Error, Result, chain};
 pub use heat::Heat;
+pub use leases::{Claimed, Ending, Holder, LeaseStore, Renewed};
 pub use results::{
     Condition, Cursor, DeleteOutcome, GetOptions, Hit, ListFilter, ListOrder, ListQuery, Look, Page, Put,
     PutOutcome, ResultStore, Source, Stamp, Via,

@@ -100,6 +100,7 @@ impl Service {
             metrics: metrics.clone(),
             results: Arc::new(routed.clone()),
             sessions: Arc::new(routed.sessions()),
+            leases: Arc::new(crate::store::memory::MemoryStore::new()),
             memory: None,
             tokens,
             backends: Backend::both(&routed),

@@ -211,6 +211,7 @@ async fn a_service_with_one_store_says_how_to_get_two() {
         metrics: crate::metrics::Metrics::new(),
         results: std::sync::Arc::new(crate::store::memory::MemoryStore::new()),
         sessions: std::sync::Arc::new(crate::store::memory::MemoryStore::new()),
+        leases: std::sync::Arc::new(crate::store::memory::MemoryStore::new()),
         memory: None,
         tokens: tokens(&[]).0,
         backends: Vec::new(),

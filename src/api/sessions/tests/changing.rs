@@ -174,6 +174,7 @@ fn contested() -> (Service, Arc<AtomicBool>) {
         metrics: metrics.clone(),
         results: Arc::new(inner.clone()),
         sessions: Arc::new(contested),
+        leases: Arc::new(inner.clone()),
         memory: None,
         tokens: tokens(&[]).0,
         backends: Vec::new(),

@@ -48,6 +48,7 @@ impl Service {
             metrics: metrics.clone(),
             results: Arc::new(store.clone()),
             sessions: Arc::new(store.clone()),
+            leases: Arc::new(store.clone()),
             memory: None,
             tokens,
             backends: Vec::new(),

@@ -1,0 +1,195 @@
+//! Writes: the times, terms and outcome of a stored document, however it came in.
+
+use axum::response::{IntoResponse, Response};
+use http::header::ETAG;
+use http::{HeaderValue, StatusCode};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::lookup::{CACHE_STATUS, json_type};
+use super::negotiate::etag_header;
+use super::params::bounded;
+use super::problem::{Problem, Result};
+use super::state::Api;
+use crate::domain::document::{Coding, Encoded};
+use crate::domain::{Etag, Key, Meta, Timestamp, Validators, Version};
+use crate::store::{Condition, Put, PutOutcome};
+
+/// What a write stored.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Stored {
+    /// `created`, `replaced`, `refreshed` (the same content), `superseded` (somebody stored a newer one meanwhile), or
+    /// `queued` (it is safe here, and the store that owns it will get it when it can be reached again).
+    #[schema(example = "created")]
+    pub(super) outcome: &'static str,
+    /// The url of the key.
+    #[schema(example = "https://example.com/")]
+    pub(super) url: String,
+    /// The variant of the key.
+    pub(super) variant: String,
+    /// The hash of the content: 32 hexadecimal digits.
+    #[schema(example = "af1349b9f5f9a1a6a0404dea36dcc949")]
+    pub(super) etag: String,
+    /// When it stops being fresh, RFC 3339.
+    #[schema(value_type = String, format = DateTime)]
+    pub(super) expires_at: Timestamp,
+    /// The document's size in bytes.
+    pub(super) raw_bytes: u64,
+    /// Its size as stored, in bytes.
+    pub(super) stored_bytes: u64,
+}
+
+/// The times of an entry.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    pub(super) created_at: Timestamp,
+    pub(super) updated_at: Timestamp,
+    pub(super) expires_at: Timestamp,
+}
+
+impl Times {
+    /// Stored now, fresh for `ttl` seconds.
+    pub(super) fn fresh(now: Timestamp, ttl: u64) -> Self {
+        Self { created_at: now, updated_at: now, expires_at: now.plus_secs(ttl) }
+    }
+
+    /// The same, for what was fetched earlier: its time to live still counts from now.
+    pub(super) fn fetched(self, at: Timestamp) -> Self {
+        let updated_at = at.min(self.updated_at);
+        Self { created_at: updated_at, updated_at, ..self }
+    }
+
+    pub(super) fn patched(meta: &Meta, now: Timestamp, confirmed: bool, ttl: Option<u64>) -> Self {
+        let lifetime = || meta.expires_at.secs_since(meta.updated_at);
+        Self {
+            created_at: meta.created_at,
+            updated_at: if confirmed { now } else { meta.updated_at },
+            expires_at: match ttl {
+                Some(ttl) => now.plus_secs(ttl),
+                None if confirmed => now.plus_secs(lifetime()),
+                None => meta.expires_at,
+            },
+        }
+    }
+}
+
+/// The place of a write among all others: what was fetched earlier never replaces what was stored since.
+pub(super) fn version(api: &Api, now: Timestamp, fetched: Option<Timestamp>) -> Version {
+    let next = api.clock.next_version();
+    fetched.filter(|at| *at < now).map_or(next, Version::first_of)
+}
+
+/// The time to live in seconds, within the configured bound.
+pub(super) fn ttl(api: &Api, given: Option<u64>) -> Result<u64> {
+    let results = &api.config.results;
+    bounded("ttl", given, 0..=results.max_ttl_seconds, results.ttl_seconds)
+}
+
+/// The validators that a request names.
+pub(super) fn validators(
+    etag: Option<String>,
+    last_modified: Option<String>,
+    head: Option<String>,
+) -> Result<Validators> {
+    for (name, value) in
+        [("origin_etag", &etag), ("origin_last_modified", &last_modified), ("head_fingerprint", &head)]
+    {
+        check_validator(name, value.as_deref())?;
+    }
+    Ok(Validators { etag, last_modified, head_fingerprint: head })
+}
+
+/// Refuses a validator that could not be sent back in a header.
+pub(super) fn check_validator(name: &str, value: Option<&str>) -> Result<()> {
+    if value.is_none_or(Validators::accept) {
+        return Ok(());
+    }
+    Err(Problem::parameter(
+        name,
+        format!("1 to {} visible ASCII characters are accepted", Validators::MAX_BYTES),
+    ))
+}
+
+/// What a document is stored with. Validators named here go before the document's own.
+#[derive(Clone, Debug)]
+pub(super) struct Terms {
+    pub(super) validators: Validators,
+    pub(super) times: Times,
+    pub(super) condition: Condition,
+    pub(super) version: Version,
+}
+
+/// Stores an encoded document and counts it.
+pub(super) async fn store(api: &Api, op: &str, key: Key, encoded: Encoded, terms: Terms) -> Result<Written> {
+    let Encoded { frame, layout, etag, facts } = encoded;
+    let Terms { validators, times, condition, version } = terms;
+    let meta = Meta {
+        key,
+        version,
+        etag,
+        created_at: times.created_at,
+        updated_at: times.updated_at,
+        expires_at: times.expires_at,
+        status_code: facts.status_code,
+        success: facts.success,
+        validators: facts.validators.updated_by(&validators),
+        layout,
+    };
+    let stored = Stored {
+        outcome: "",
+        url: meta.key.url().to_owned(),
+        variant: meta.key.variant().to_owned(),
+        etag: etag.to_string(),
+        expires_at: meta.expires_at,
+        raw_bytes: meta.layout.raw_size(),
+        stored_bytes: meta.layout.stored_size(),
+    };
+    let outcome = api.results.put(Put { meta, frame: Some(frame), condition }).await;
+    let (result, status) = match &outcome {
+        Ok(PutOutcome::Created) => ("created", StatusCode::CREATED),
+        Ok(PutOutcome::Replaced) => ("replaced", StatusCode::OK),
+        Ok(PutOutcome::Refreshed) => ("refreshed", StatusCode::OK),
+        Ok(PutOutcome::Superseded) => ("superseded", StatusCode::OK),
+        Ok(PutOutcome::Queued) => ("queued", StatusCode::ACCEPTED),
+        Ok(PutOutcome::ConditionFailed) => ("conflict", StatusCode::PRECONDITION_FAILED),
+        Err(_) => ("error", StatusCode::INTERNAL_SERVER_ERROR),
+    };
+    api.metrics.writes.with_label_values(&[op, result]).inc();
+    if outcome? == PutOutcome::ConditionFailed {
+        return Err(failed_precondition(None));
+    }
+    Ok(Written { status, etag, stored: Stored { outcome: result, ..stored } })
+}
+
+/// A write that was done.
+#[derive(Debug)]
+pub(super) struct Written {
+    pub(super) status: StatusCode,
+    pub(super) etag: Etag,
+    pub(super) stored: Stored,
+}
+
+impl Written {
+    /// 200, 201 or 202 with what was stored.
+    pub(super) fn response(self) -> Result<Response> {
+        let body = serde_json::to_vec(&self.stored).map_err(|error| {
+            Problem::new("internal_error", format!("the answer cannot be written: {error}"))
+        })?;
+        let etag = [(ETAG, etag_header(self.etag, Coding::Identity))];
+        let mut response = (self.status, [json_type()], etag, body).into_response();
+        if self.status == StatusCode::ACCEPTED {
+            let queued = HeaderValue::from_static("crawlcache; stored; detail=queued");
+            response.headers_mut().insert(CACHE_STATUS, queued);
+        }
+        Ok(response)
+    }
+}
+
+/// 412, with the content's hash where it is known.
+pub(super) fn failed_precondition(current: Option<Etag>) -> Problem {
+    let problem = Problem::new("precondition_failed", "what is stored does not meet the precondition");
+    match current {
+        Some(etag) => problem.with("etag", etag.to_string()),
+        None => problem,
+    }
+}

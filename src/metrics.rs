@@ -20,7 +20,7 @@ const AGE: [f64; 9] =
 const DELAY: [f64; 12] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 300.0, 1800.0, 3600.0];
 
 /// The operations that are routed.
-pub const ROUTED_OPERATIONS: [&str; 9] = [
+pub const ROUTED_OPERATIONS: [&str; 14] = [
     "get",
     "lookup",
     "put",
@@ -30,6 +30,11 @@ pub const ROUTED_OPERATIONS: [&str; 9] = [
     "session_put",
     "session_delete",
     "session_list",
+    "lease_acquire",
+    "lease_renew",
+    "lease_fence",
+    "lease_end",
+    "lease_held",
 ];
 
 /// Why a backend answered: it owns the key; the owner did not have it; the owner has yet to get it; the owner could not
@@ -85,7 +90,7 @@ pub const SESSION_RESULTS: [&str; 6] = ["ok", "absent", "expired", "conflict", "
 pub const PACKED_REASONS: [&str; 3] = ["size", "value", "name"];
 
 /// The operations of a backend that are timed.
-pub const BACKEND_OPERATIONS: [&str; 11] = [
+pub const BACKEND_OPERATIONS: [&str; 16] = [
     "get",
     "get_metas",
     "put",
@@ -97,6 +102,11 @@ pub const BACKEND_OPERATIONS: [&str; 11] = [
     "session_put",
     "session_delete",
     "session_list",
+    "lease_acquire",
+    "lease_renew",
+    "lease_fence",
+    "lease_end",
+    "lease_held",
 ];
 
 macro_rules! catalogue {

@@ -11,8 +11,7 @@ use crate::jobs::Sides;
 use crate::metrics::Metrics;
 use crate::store::circuit::Circuit;
 use crate::store::dynamodb::{self, Aws, DynamodbResults, DynamodbSessions, Tables};
-use crate::store::memory::MemoryStore;
-use crate::store::metered::Metered;
+use crate::store::metered::{Metered, MeteredLeases};
 use crate::store::routed::policy::Routing;
 use crate::store::routed::remote::Remote;
 use crate::store::routed::{self, Routed};
@@ -121,7 +120,7 @@ fn embedded(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Stores,
     Ok(Stores {
         results,
         sessions,
-        leases: Arc::new(MemoryStore::new()),
+        leases: Arc::new(MeteredLeases::new(Arc::new(database.clone()), metrics, backend)),
         memory,
         database: Some(database),
         routed: None,
@@ -135,6 +134,7 @@ async fn shared(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Sto
     let aws = Aws::connect(&config.dynamodb, &config.s3, metrics).await;
     check_tables(&aws, config).await?;
     let (results, sessions) = in_dynamodb(aws, config, clock, metrics);
+    let leases = MeteredLeases::new(Arc::new(results.clone()), metrics, dynamodb::BACKEND);
     let (metered, sessions) = metered(&results, &sessions, metrics);
     let alone = alone(dynamodb::BACKEND, &metered, &sessions);
     let memory = (config.memory.bytes > 0)
@@ -143,7 +143,7 @@ async fn shared(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Sto
     Ok(Stores {
         results,
         sessions,
-        leases: Arc::new(MemoryStore::new()),
+        leases: Arc::new(leases),
         memory,
         database: None,
         routed: None,
@@ -159,6 +159,8 @@ async fn routed(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Sto
     check_tables(&aws, config).await?;
     let (results, sessions) = in_dynamodb(aws, config, clock, metrics);
     let (remote_results, remote_sessions) = metered(&results, &sessions, metrics);
+    let remote_leases = MeteredLeases::new(Arc::new(results.clone()), metrics, dynamodb::BACKEND);
+    let local_leases = MeteredLeases::new(Arc::new(database.clone()), metrics, sqlite::BACKEND);
     let keep_stale = config.results.keep_stale_seconds;
     let mut sides =
         Sides::new(database.clone(), results, sessions, clock.clone(), metrics.clone(), keep_stale);
@@ -199,11 +201,12 @@ async fn routed(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Sto
         routing.on_change(move |_| copies());
     }
     let sessions = Arc::new(routed.sessions());
+    let leases = Arc::new(routed.leases(Arc::new(local_leases), Arc::new(remote_leases)));
     let results = in_front(memory.as_ref(), behind);
     Ok(Stores {
         results,
         sessions,
-        leases: Arc::new(MemoryStore::new()),
+        leases,
         memory,
         database: Some(database),
         routed: Some(routed),

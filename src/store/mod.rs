@@ -1,4 +1,5 @@
-//! Where results and sessions are kept: two narrow contracts, the stores that fulfil them, and their composition.
+//! Where results, sessions and leases are kept: three narrow contracts, the stores that fulfil them, and their
+//! composition.
 //!
 //! Leaves keep data ([`sqlite`], [`dynamodb`], and [`memory`] for tests). Wrappers add one concern and need only the inner
 //! store: [`tiered`] puts memory in front, [`metered`] counts and times. One router, [`routed`], knows both leaves and

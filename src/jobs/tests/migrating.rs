@@ -25,6 +25,8 @@ async fn everything_goes_to_dynamodb_and_back() {
     }
     let large = key("https://example.com/large");
     setup.put_here(noise(&large, 1_200_000)).await;
+    setup.lease_both(&keys[0]).await;
+    setup.lease_both(&page(2000)).await;
     for number in 0..7 {
         let put = put_of_session(&format!("s{number}"), number);
         SessionStore::put(&setup.sides.database, put).await.expect("a put");

@@ -19,11 +19,13 @@ use crate::domain::routing::Side;
 use crate::domain::work::{MigrateOptions, VerifyOptions, Work, WorkState, WorkStatus};
 use crate::domain::{Entry, Key, KeyId, Timestamp};
 use crate::metrics::Metrics;
-use crate::store::conformance::{facts, key, options, put, session};
+use crate::store::conformance::{claim, facts, key, options, put, session};
 use crate::store::dynamodb::testing::{self, ResultsTable};
 use crate::store::dynamodb::{Aws, DynamodbResults, DynamodbSessions, Segment};
 use crate::store::sqlite::SqliteStore;
-use crate::store::{GetOptions, Put, PutSession, ResultStore, SessionCondition, SessionStore};
+use crate::store::{
+    GetOptions, LeaseStore as _, Put, PutSession, ResultStore, SessionCondition, SessionStore,
+};
 
 /// Any second of this century: the clock of a test.
 const NOW: u64 = 1_800_000_000;
@@ -121,6 +123,13 @@ impl Setup {
     async fn put_both(&self, put: Put) {
         self.put_here(put.clone()).await;
         self.put_there(put).await;
+    }
+
+    /// Somebody fetches the page, as either side has it: that is no work of anybody's.
+    async fn lease_both(&self, key: &Key) {
+        let claim = claim(key, 1, NOW);
+        self.sides.database.acquire(&claim).await.expect("a lease");
+        self.sides.results.acquire(&claim).await.expect("a lease");
     }
 
     async fn here(&self, key: &Key) -> Option<Arc<Entry>> {

@@ -35,6 +35,8 @@ async fn plant(setup: &Setup) {
     let deleted =
         setup.sides.database.delete_beside(&key, version(30), Condition::Any, None, Beside::Nothing);
     deleted.await.expect("deleted");
+    setup.lease_both(&page(7)).await;
+    setup.lease_both(&page(1000)).await;
     // Not yet there.
     let queue = Beside::Queue { due_at: at(100_000) };
     setup.sides.database.put_beside(said(6, 20), None, queue).await.expect("queued");

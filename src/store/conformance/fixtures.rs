@@ -5,10 +5,11 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::domain::document::{Encoded, encode};
+use crate::domain::lease::{Claim, Lease, LeaseToken};
 use crate::domain::session::{SessionId, SessionRecord, Status};
 use crate::domain::{Entry, Key, Meta, Namespace, Timestamp, Validators, Version};
 use crate::store::{
-    Condition, GetOptions, ListQuery, Put, PutSession, ResultStore, SessionCondition, SessionQuery,
+    Condition, GetOptions, Holder, ListQuery, Put, PutSession, ResultStore, SessionCondition, SessionQuery,
     SessionStore, sqlite,
 };
 
@@ -101,6 +102,30 @@ pub(crate) async fn stored(store: &dyn ResultStore, key: &Key) -> Option<std::sy
 /// What the document under a key says; `None` without one.
 pub(crate) async fn said(store: &dyn ResultStore, key: &Key) -> Option<String> {
     stored(store, key).await.map(|entry| text_of(&entry))
+}
+
+/// How long a lease of [`claim`] lasts, in seconds.
+const LEASE: u64 = 30;
+
+/// A claim of a page under a secret, at a second that is also its version's.
+pub(crate) fn claim(key: &Key, secret: u8, second: u64) -> Claim {
+    Claim {
+        namespace: key.namespace().clone(),
+        token: LeaseToken::new(key.id(), [secret; 16]),
+        fence: Version::first_of(at(second)),
+        now: at(second),
+        until: at(second + LEASE),
+    }
+}
+
+/// Who has made a claim.
+pub(crate) fn holder(claim: &Claim) -> Holder {
+    Holder { namespace: claim.namespace.clone(), token: claim.token }
+}
+
+/// The lease that a claim wins where nothing is remembered.
+pub(crate) fn granted(claim: &Claim) -> Lease {
+    Lease::grant(claim, None).expect("nobody holds it")
 }
 
 /// All pages of a listing, each no longer than the query's limit, as metadata.

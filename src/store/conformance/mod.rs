@@ -5,6 +5,7 @@
 //! clause is a function in one of the modules and its name in the list of the macro beside it.
 
 mod fixtures;
+mod leases;
 mod model;
 mod results;
 mod results_conditions;
@@ -15,16 +16,18 @@ mod sessions_lists;
 use std::any::Any;
 use std::sync::Arc;
 
-pub(crate) use fixtures::{LIFE, at, bodiless, facts, key, listed, options, put, session, text_of, variant};
+pub(crate) use fixtures::{
+    LIFE, at, bodiless, claim, facts, granted, holder, key, listed, options, put, session, text_of, variant,
+};
 
 use super::dynamodb::DynamodbResults;
 use super::dynamodb::testing::{self, ResultsTable, SessionsShape, SessionsTable};
 use super::memory::MemoryStore;
-use super::metered::Metered;
-use super::routed::testing::{Street, policy};
+use super::metered::{Metered, MeteredLeases};
+use super::routed::testing::{Street, Weather, policy};
 use super::sqlite::SqliteStore;
 use super::tiered::Tiered;
-use super::{ResultStore, SessionStore};
+use super::{LeaseStore, ResultStore, SessionStore};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::domain::Timestamp;
@@ -162,6 +165,45 @@ async fn routed_sessions_over_dynamodb(
     Some(Opened::new(Arc::new(routed.sessions()), (street, table)))
 }
 
+async fn memory_leases() -> Opened<dyn LeaseStore> {
+    Opened::new(Arc::new(MemoryStore::new()), ())
+}
+
+async fn sqlite_leases() -> Opened<dyn LeaseStore> {
+    let (store, directory) = sqlite();
+    Opened::new(Arc::new(store), directory)
+}
+
+async fn metered_leases() -> Opened<dyn LeaseStore> {
+    let (store, directory) = sqlite();
+    Opened::new(Arc::new(MeteredLeases::new(Arc::new(store), &Metrics::new(), "sqlite")), directory)
+}
+
+async fn dynamodb_leases() -> Option<Opened<dyn LeaseStore>> {
+    let (store, table) = dynamodb(|_| {}).await?;
+    Some(Opened::new(Arc::new(store), table))
+}
+
+async fn routed_leases(policy: Policy) -> Opened<dyn LeaseStore> {
+    let street = Street::new(policy).await;
+    Opened::new(Arc::new(street.leases()), street)
+}
+
+async fn routed_leases_over_dynamodb(policy: Policy) -> Option<Opened<dyn LeaseStore>> {
+    let (store, table) = dynamodb(|_| {}).await?;
+    let street = Street::new(policy).await;
+    let routed = street.over_others(Arc::new(MemoryStore::new()), Arc::new(MemoryStore::new()));
+    let leases = routed.leases(Arc::new(street.here.clone()), Arc::new(store));
+    Some(Opened::new(Arc::new(leases), (street, table)))
+}
+
+/// One whose owner is never there.
+async fn routed_leases_in_an_outage(policy: Policy) -> Opened<dyn LeaseStore> {
+    let street = Street::new(policy).await;
+    street.across.set(Weather::Down);
+    Opened::new(Arc::new(street.leases()), street)
+}
+
 /// Forced to one side.
 fn forced(force: Force, policy: Policy) -> Policy {
     Policy { force, ..policy }
@@ -295,6 +337,42 @@ macro_rules! session_store_contract {
             }
         }
     };
+}
+
+/// The tests of a store of leases.
+macro_rules! lease_store_contract {
+    ($($module:ident: $open:expr;)*) => {
+        $(mod $module {
+            contract! { $open;
+                leases::{
+                    a_grant_is_as_it_was_claimed,
+                    one_of_many_wins,
+                    a_lease_runs_out,
+                    who_has_run_out_may_write_until_another_is_granted,
+                    a_renewal_prolongs,
+                    a_renewal_needs_a_lease_that_has_not_ended,
+                    an_end_frees_the_page,
+                    a_lease_ends_once,
+                    fences_grow_whatever_the_clock_says,
+                    a_token_is_good_in_its_namespace,
+                    held_leases_come_in_the_order_of_the_keys,
+                    it_does_as_the_reference_does,
+                }
+            }
+        })*
+    };
+}
+
+lease_store_contract! {
+    leases_in_memory: super::memory_leases();
+    leases_in_sqlite: super::sqlite_leases();
+    leases_metered: super::metered_leases();
+    leases_in_dynamodb: super::dynamodb_leases();
+    leases_routed_at_0: super::routed_leases(super::policy(0, false));
+    leases_routed_at_50: super::routed_leases(super::policy(50, false));
+    leases_routed_at_100: super::routed_leases(super::policy(100, true));
+    leases_routed_in_an_outage_at_0: super::routed_leases_in_an_outage(super::policy(0, false));
+    leases_routed_over_dynamodb: super::routed_leases_over_dynamodb(super::policy(50, false));
 }
 
 result_store_contract!(results_in_memory, super::memory_results());

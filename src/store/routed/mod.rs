@@ -14,6 +14,7 @@
 //! version on both sides, for the relay and for whoever cannot wait for it.
 
 mod coverage;
+mod leases;
 mod list;
 pub mod plan;
 pub mod policy;
@@ -43,8 +44,8 @@ use super::circuit::CircuitState;
 use super::sqlite::SqliteStore;
 use super::sqlite::ledger::outbox::Queued;
 use super::{
-    Condition, DeleteOutcome, GetOptions, Health, Hit, ListQuery, Look, Page, Put, PutOutcome, Result,
-    ResultStore, SessionStore, Status,
+    Condition, DeleteOutcome, GetOptions, Health, Hit, LeaseStore, ListQuery, Look, Page, Put, PutOutcome,
+    Result, ResultStore, SessionStore, Status,
 };
 use crate::clock::Clock;
 use crate::domain::routing::Side;
@@ -52,6 +53,7 @@ use crate::domain::{Key, KeyId, Meta, Version};
 use crate::metrics::Metrics;
 
 pub use coverage::Coverage;
+pub use leases::RoutedLeases;
 pub use sessions::RoutedSessions;
 pub use settle::Settled;
 
@@ -145,6 +147,11 @@ impl Routed {
     /// The router of sessions over the same parts.
     pub fn sessions(&self) -> RoutedSessions {
         RoutedSessions::new(Arc::clone(&self.0))
+    }
+
+    /// The router of leases over the same parts, and these stores of leases on either side.
+    pub fn leases(&self, local: Arc<dyn LeaseStore>, remote: Arc<dyn LeaseStore>) -> RoutedLeases {
+        RoutedLeases::new(Arc::clone(&self.0), local, remote)
     }
 
     /// What it is made of.

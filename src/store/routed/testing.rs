@@ -8,20 +8,21 @@ use async_trait::async_trait;
 
 use super::policy::{Author, Routing};
 use super::remote::Remote;
-use super::{Parts, Routed};
+use super::{Parts, Routed, RoutedLeases};
 use crate::clock::Clock;
+use crate::domain::lease::{Claim, Lease};
 use crate::domain::routing::{Percent, Policy};
 use crate::domain::session::{SessionId, SessionRecord};
-use crate::domain::{Key, Meta, Namespace, Timestamp, Version};
+use crate::domain::{Key, KeyId, Meta, Namespace, Timestamp, Version};
 use crate::metrics::Metrics;
 use crate::store::circuit::Circuit;
 use crate::store::conformance::options;
 use crate::store::memory::MemoryStore;
 use crate::store::sqlite::{Options, SqliteStore};
 use crate::store::{
-    Condition, DeleteOutcome, Error, GetOptions, Hit, ListQuery, Look, Page, Put, PutOutcome, PutSession,
-    Result, ResultStore, SessionCondition, SessionDeleteOutcome, SessionPage, SessionPutOutcome,
-    SessionQuery, SessionStore, Source, Status,
+    Claimed, Condition, DeleteOutcome, Ending, Error, GetOptions, Hit, Holder, LeaseStore, ListQuery, Look,
+    Page, Put, PutOutcome, PutSession, Renewed, Result, ResultStore, SessionCondition, SessionDeleteOutcome,
+    SessionPage, SessionPutOutcome, SessionQuery, SessionStore, Source, Status,
 };
 
 /// How the other side behaves.
@@ -149,6 +150,33 @@ impl SessionStore for Across {
     }
 }
 
+#[async_trait]
+impl LeaseStore for Across {
+    async fn acquire(&self, claim: &Claim) -> Result<Claimed> {
+        self.pass(self.store.acquire(claim)).await
+    }
+
+    async fn renew(&self, holder: &Holder, until: Timestamp) -> Result<Renewed> {
+        self.pass(self.store.renew(holder, until)).await
+    }
+
+    async fn fence(&self, holder: &Holder) -> Result<Option<Version>> {
+        self.pass(self.store.fence(holder)).await
+    }
+
+    async fn end(&self, holder: &Holder, ending: Ending) -> Result<()> {
+        self.pass(self.store.end(holder, ending)).await
+    }
+
+    async fn held(&self, keys: &[KeyId], now: Timestamp) -> Result<Vec<Option<Lease>>> {
+        self.pass(self.store.held(keys, now)).await
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+}
+
 /// A router and what it stands on.
 pub(crate) struct Street {
     pub(crate) routed: Routed,
@@ -226,6 +254,11 @@ impl Street {
         let remote =
             Remote { results, sessions, owner_patience: patience, other_patience: patience, ..parts.remote };
         Routed::new(Parts { remote, ..parts })
+    }
+
+    /// The router of leases.
+    pub(crate) fn leases(&self) -> RoutedLeases {
+        self.routed.leases(Arc::new(self.here.clone()), Arc::new(self.across.clone()))
     }
 
     /// Puts another policy in force.

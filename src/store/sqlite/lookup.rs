@@ -46,10 +46,10 @@ impl SqliteStore {
     }
 
     /// Spreads `items` over the readers, and joins what they find in the order of the items.
-    async fn read_chunks<I: Clone + Send + 'static, T: Send + 'static>(
+    pub(super) async fn read_chunks<I: Clone + Send + 'static, T: Send + 'static>(
         &self,
         items: &[I],
-        read: fn(&Connection, Vec<I>) -> Result<Vec<T>>,
+        read: impl Fn(&Connection, Vec<I>) -> Result<Vec<T>> + Copy + Send + 'static,
     ) -> Result<Vec<T>> {
         let chunks = items.chunks(CHUNK).map(|chunk| {
             let chunk = chunk.to_vec();

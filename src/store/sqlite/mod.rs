@@ -12,6 +12,7 @@
 mod backup;
 mod error;
 mod evict;
+mod leases;
 pub mod ledger;
 mod lock;
 mod lookup;
@@ -74,7 +75,7 @@ pub struct Options {
     pub outbox_rows: u64,
 }
 
-/// An open database. It fulfils both contracts; clones share it.
+/// An open database. It fulfils the contracts of results, sessions and leases; clones share it.
 #[derive(Clone)]
 pub struct SqliteStore(Arc<Inner>);
 
@@ -85,6 +86,7 @@ struct Inner {
     sealer: Arc<Sealer>,
     clock: Clock,
     limits: ledger::Limits,
+    last_end: leases::LastEnd,
     /// How much work is under way that copies from the other side.
     copies: Arc<std::sync::atomic::AtomicUsize>,
     readers: Readers,
@@ -103,6 +105,7 @@ impl SqliteStore {
         let path = options.data_dir.join(FILE_NAME);
         let connection = schema::open_writer(&path, options.cache_bytes)?;
         let totals = Totals::load(&connection).map_err(|error| schema::describe(&path, &error))?;
+        let last_end = leases::LastEnd::load(&connection).map_err(|error| schema::describe(&path, &error))?;
         clock.observe(totals.version());
         let heat = HeatMap::new();
         let evictor = evict::Evictor::new(options.max_bytes, Arc::clone(&heat), metrics.removed("size"));
@@ -122,6 +125,7 @@ impl SqliteStore {
             sealer,
             clock: clock.clone(),
             limits,
+            last_end,
             copies: Arc::default(),
             readers,
             writer,

@@ -4,6 +4,7 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::SqliteStore;
+use super::leases;
 use super::ledger::tombstone;
 use super::rows::{bytes_16, signed};
 use super::writer::{Operation, Totals};
@@ -25,6 +26,8 @@ pub struct Swept {
     pub sessions: usize,
     /// Tombstones that had nothing to stop any more.
     pub tombstones: usize,
+    /// Leases that ended so long ago that nobody has to remember them.
+    pub leases: usize,
     /// Pages given back to the disk.
     pub pages: u64,
 }
@@ -32,23 +35,23 @@ pub struct Swept {
 impl Swept {
     /// Whether another batch would find more.
     pub fn is_full(&self) -> bool {
-        [self.results, self.sessions, self.tombstones].contains(&(BATCH as usize))
+        [self.results, self.sessions, self.tombstones, self.leases].contains(&(BATCH as usize))
             || self.pages >= VACUUM_PAGES as u64
     }
 }
 
 impl SqliteStore {
-    /// Removes one batch of results that expired before `results_before` and of sessions and tombstones that expired
-    /// before `sessions_before`, and gives a few free pages back.
+    /// Removes one batch of results that expired before `results_before`, of sessions and tombstones that expired before
+    /// `now`, and of leases that may be forgotten by then, and gives a few free pages back.
     ///
     /// # Errors
     /// As any write.
-    pub async fn sweep_batch(&self, results_before: Timestamp, sessions_before: Timestamp) -> Result<Swept> {
+    pub async fn sweep_batch(&self, results_before: Timestamp, now: Timestamp) -> Result<Swept> {
         self.0
             .writer
             .run(|reply| {
                 let (swept, removed) = (Swept::default(), Vec::new());
-                Box::new(SweepOperation { results_before, sessions_before, swept, removed, reply })
+                Box::new(SweepOperation { results_before, now, swept, removed, reply })
             })
             .await
     }
@@ -56,7 +59,7 @@ impl SqliteStore {
 
 struct SweepOperation {
     results_before: Timestamp,
-    sessions_before: Timestamp,
+    now: Timestamp,
     swept: Swept,
     removed: Vec<KeyId>,
     reply: oneshot::Sender<Result<Swept>>,
@@ -83,10 +86,10 @@ impl Operation for SweepOperation {
         let mut sessions = connection.prepare_cached(
             "delete from sessions where row in (select row from sessions where expires_at <= ?1 limit ?2)",
         )?;
-        self.swept.sessions = sessions.execute((signed(self.sessions_before.as_millis()), BATCH))?;
+        self.swept.sessions = sessions.execute((signed(self.now.as_millis()), BATCH))?;
         totals.sessions -= i64::try_from(self.swept.sessions).unwrap_or(0);
-        self.swept.tombstones =
-            tombstone::sweep(connection, self.sessions_before, BATCH, totals.outbox_rows() > 0)?;
+        self.swept.tombstones = tombstone::sweep(connection, self.now, BATCH, totals.outbox_rows() > 0)?;
+        self.swept.leases = leases::sweep(connection, self.now, BATCH)?;
         let free = || connection.query_row("pragma freelist_count", [], |row| super::rows::unsigned(row, 0));
         let before = free()?;
         if before > VACUUM_PAGES as u64 {

@@ -13,6 +13,7 @@ mod get;
 mod head;
 mod insert;
 mod key;
+mod leases;
 mod list;
 mod mend;
 mod merge;

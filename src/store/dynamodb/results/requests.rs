@@ -14,7 +14,7 @@ use super::expression::Terms;
 use super::key::URL;
 use crate::store::Result;
 
-/// What a conditional write did: returned the old attributes asked for, or met something else than its condition says.
+/// What a conditional write did: returned the attributes asked for, or met something else than its condition says.
 pub(super) type Written = std::result::Result<Option<Item>, Unmet>;
 
 /// A condition did not hold.
@@ -43,12 +43,14 @@ pub(super) enum Tell {
     Met,
     /// And if it did, what was there before: what has changed, or all of an item that is replaced.
     Old,
+    /// If it happened, all of the item that an update has changed.
+    New,
 }
 
 impl Tell {
     const fn on_failure(self) -> OnFailure {
         match self {
-            Self::Nothing => OnFailure::None,
+            Self::Nothing | Self::New => OnFailure::None,
             Self::Met | Self::Old => OnFailure::AllOld,
         }
     }
@@ -156,7 +158,11 @@ impl Inner {
             .condition_expression(condition)
             .set_expression_attribute_names(names)
             .set_expression_attribute_values(values)
-            .return_values(if tell == Tell::Old { ReturnValue::UpdatedOld } else { ReturnValue::None })
+            .return_values(match tell {
+                Tell::Nothing | Tell::Met => ReturnValue::None,
+                Tell::Old => ReturnValue::UpdatedOld,
+                Tell::New => ReturnValue::AllNew,
+            })
             .return_values_on_condition_check_failure(tell.on_failure())
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
         let retried = Retried::default();

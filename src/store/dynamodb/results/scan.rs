@@ -9,6 +9,7 @@ use super::body::Place;
 use super::expression::Terms;
 use super::head::META;
 use super::key::{URL, key_of};
+use super::leases::PREFIX;
 use super::stored::{Stored, is_packed, meta, tombstone};
 use super::{DynamodbResults, Inner};
 use crate::domain::{Key, Meta, Version};
@@ -55,8 +56,10 @@ impl Inner {
     async fn scan(&self, segment: &Segment, limit: usize, frames: bool) -> Result<Page<Scanned>> {
         let mut terms = Terms::default();
         let projection = (!frames).then(|| terms.projection(&[&META[..], &["deleted"]].concat()));
-        // Parts of large bodies would come with all that they hold.
-        let filter = format!("NOT begins_with({}, {})", terms.name(URL), terms.value(text("part ")));
+        // Parts of large bodies would come with all that they hold; leases are nobody's results.
+        let others = ["part ", PREFIX]
+            .map(|prefix| format!("NOT begins_with({}, {})", terms.name(URL), terms.value(text(prefix))));
+        let filter = others.join(" AND ");
         let (names, values) = terms.finish();
         let attributes = Attributes { projection, filter: Some(filter), names, values };
         let table = (Table::Results, self.table.as_str());

@@ -1,5 +1,6 @@
 //! The router, case by case, and against a model.
 
+mod leases;
 mod model;
 
 use super::testing::{Street, Weather, policy};

@@ -4,6 +4,7 @@ mod backups;
 mod damage;
 mod durability;
 mod full_disk;
+mod leases;
 mod ledger;
 mod opening;
 mod removed;

@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use aws_config::retry::RetryConfig;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::ErrorMetadata;
 use aws_sdk_dynamodb::operation::batch_get_item::{BatchGetItemError, BatchGetItemOutput};
@@ -21,7 +22,17 @@ use crate::store::Error;
 const TABLE: &str = "crawl4ai-results";
 
 /// A store whose requests are answered by rules, each as often as it applies.
-fn answered(rules: &[&Rule], operation_millis: u64) -> (DynamodbResults, Metrics) {
+pub(super) fn answered(rules: &[&Rule], operation_millis: u64) -> (DynamodbResults, Metrics) {
+    answering(rules, operation_millis, RetryConfig::disabled())
+}
+
+/// The same with requests that are tried twice.
+pub(super) fn answered_again(rules: &[&Rule]) -> DynamodbResults {
+    let retry = RetryConfig::standard().with_max_attempts(2).with_initial_backoff(Duration::from_millis(1));
+    answering(rules, 10_000, retry).0
+}
+
+fn answering(rules: &[&Rule], operation_millis: u64, retry: RetryConfig) -> (DynamodbResults, Metrics) {
     let mut answers = MockResponseInterceptor::new().rule_mode(RuleMode::MatchAny);
     for rule in rules {
         answers = answers.with_rule(rule);
@@ -30,7 +41,7 @@ fn answered(rules: &[&Rule], operation_millis: u64) -> (DynamodbResults, Metrics
         .behavior_version(aws_config::BehaviorVersion::v2026_01_12())
         .region(aws_config::Region::from_static("us-east-1"))
         .credentials_provider(aws_credential_types::Credentials::new("a", "b", None, None, "a test"))
-        .retry_config(aws_config::retry::RetryConfig::disabled())
+        .retry_config(retry)
         .http_client(create_mock_http_client())
         .interceptor(answers)
         .build();

@@ -4,6 +4,7 @@ mod bodies;
 mod foreign;
 mod gathering;
 mod indexes;
+mod leases;
 mod made_up;
 mod races;
 

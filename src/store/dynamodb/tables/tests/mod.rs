@@ -10,7 +10,10 @@ use aws_sdk_dynamodb::types::{
 };
 
 use super::*;
-use crate::store::dynamodb::testing;
+use crate::config::Config;
+use crate::store::LeaseStore as _;
+use crate::store::conformance::{at, claim, key};
+use crate::store::dynamodb::{DynamodbResults, testing};
 
 /// An index of a foreign table: its name, and its keys with their types.
 type ForeignIndex<'i> = (&'i str, &'i [(&'i str, &'i str)], ProjectionType);
@@ -250,6 +253,14 @@ async fn objects_that_no_item_names_are_swept() {
     let item = item.map(|(name, value)| (name.to_owned(), AttributeValue::S(value.to_owned())));
     let request = aws.dynamodb().put_item().table_name(settings.results_table());
     request.set_item(Some(item.into())).send().await.unwrap();
+    let results = DynamodbResults::new(
+        aws.clone(),
+        &Config { dynamodb: settings.clone(), ..Config::default() },
+        &crate::clock::Clock::system(),
+        &crate::metrics::Metrics::new(),
+    );
+    let page = key("https://a/");
+    results.acquire(&claim(&page, 1, 100)).await.unwrap();
 
     let orphans = Orphans::new(aws.clone(), &settings, &s3).unwrap();
     let now = crate::clock::Clock::system().now();
@@ -276,6 +287,8 @@ async fn objects_that_no_item_names_are_swept() {
     for key in [&named, &foreign] {
         client.delete_object().bucket(&s3.bucket).key(key).send().await.unwrap();
     }
+    let held = results.held(&[page.id()], at(101)).await.unwrap();
+    assert!(held[0].is_some(), "leases are no bodies");
     clean(&tables).await;
     let missing = orphans.sweep(&sweep(60, false), |_| {}).await.unwrap();
     assert_eq!(missing.objects, 0);

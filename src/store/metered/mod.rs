@@ -1,5 +1,9 @@
 //! Counts and times what a store does.
 
+mod leases;
+
+pub use leases::MeteredLeases;
+
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -25,13 +29,18 @@ pub struct Metered<S: ?Sized> {
 }
 
 struct Meter {
-    backend: &'static str,
+    account: Account,
     get: Timing,
     get_metas: Timing,
     put: Timing,
     delete: Timing,
     list: Timing,
     status: Timing,
+}
+
+/// The errors of one backend.
+struct Account {
+    backend: &'static str,
     errors: IntCounterVec,
 }
 
@@ -75,18 +84,23 @@ impl Drop for Watch<'_> {
 
 impl Meter {
     fn new(metrics: &Metrics, backend: &'static str, prefix: &str, many: &str) -> Self {
-        metrics.add_backend(backend, &Error::REASONS);
         let timing = |operation: &str| Timing::new(metrics, backend, &format!("{prefix}{operation}"));
         Self {
-            backend,
+            account: Account::new(metrics, backend),
             get: timing("get"),
             get_metas: timing(many),
             put: timing("put"),
             delete: timing("delete"),
             list: timing("list"),
             status: Timing::new(metrics, backend, "status"),
-            errors: metrics.backend_errors.clone(),
         }
+    }
+}
+
+impl Account {
+    fn new(metrics: &Metrics, backend: &'static str) -> Self {
+        metrics.add_backend(backend, &Error::REASONS);
+        Self { backend, errors: metrics.backend_errors.clone() }
     }
 
     async fn time<T>(&self, timing: &Timing, operation: impl Future<Output = Result<T>>) -> Result<T> {
@@ -121,35 +135,35 @@ impl Metered<dyn SessionStore> {
 #[deny(clippy::missing_trait_methods)]
 impl ResultStore for Metered<dyn ResultStore> {
     async fn get(&self, key: &Key, options: GetOptions) -> Result<Option<Hit>> {
-        self.meter.time(&self.meter.get, self.inner.get(key, options)).await
+        self.meter.account.time(&self.meter.get, self.inner.get(key, options)).await
     }
 
     async fn get_metas(&self, keys: &[Key]) -> Result<Vec<Option<Meta>>> {
-        self.meter.time(&self.meter.get_metas, self.inner.get_metas(keys)).await
+        self.meter.account.time(&self.meter.get_metas, self.inner.get_metas(keys)).await
     }
 
     async fn look(&self, key: &Key, options: GetOptions) -> Result<Look<Hit>> {
-        self.meter.time(&self.meter.get, self.inner.look(key, options)).await
+        self.meter.account.time(&self.meter.get, self.inner.look(key, options)).await
     }
 
     async fn look_metas(&self, keys: &[Key]) -> Result<Vec<Look<Meta>>> {
-        self.meter.time(&self.meter.get_metas, self.inner.look_metas(keys)).await
+        self.meter.account.time(&self.meter.get_metas, self.inner.look_metas(keys)).await
     }
 
     async fn put(&self, put: Put) -> Result<PutOutcome> {
-        self.meter.time(&self.meter.put, self.inner.put(put)).await
+        self.meter.account.time(&self.meter.put, self.inner.put(put)).await
     }
 
     async fn delete(&self, key: &Key, version: Version, condition: Condition) -> Result<DeleteOutcome> {
-        self.meter.time(&self.meter.delete, self.inner.delete(key, version, condition)).await
+        self.meter.account.time(&self.meter.delete, self.inner.delete(key, version, condition)).await
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Page> {
-        self.meter.time(&self.meter.list, self.inner.list(query)).await
+        self.meter.account.time(&self.meter.list, self.inner.list(query)).await
     }
 
     async fn status(&self) -> Result<Status> {
-        self.meter.time(&self.meter.status, self.inner.status()).await
+        self.meter.account.time(&self.meter.status, self.inner.status()).await
     }
 
     fn finds_variants(&self) -> bool {
@@ -161,15 +175,15 @@ impl ResultStore for Metered<dyn ResultStore> {
 #[deny(clippy::missing_trait_methods)]
 impl SessionStore for Metered<dyn SessionStore> {
     async fn get(&self, namespace: &Namespace, id: &SessionId) -> Result<Option<SessionRecord>> {
-        self.meter.time(&self.meter.get, self.inner.get(namespace, id)).await
+        self.meter.account.time(&self.meter.get, self.inner.get(namespace, id)).await
     }
 
     async fn get_many(&self, namespace: &Namespace, ids: &[SessionId]) -> Result<Vec<Option<SessionRecord>>> {
-        self.meter.time(&self.meter.get_metas, self.inner.get_many(namespace, ids)).await
+        self.meter.account.time(&self.meter.get_metas, self.inner.get_many(namespace, ids)).await
     }
 
     async fn put(&self, put: PutSession) -> Result<SessionPutOutcome> {
-        self.meter.time(&self.meter.put, self.inner.put(put)).await
+        self.meter.account.time(&self.meter.put, self.inner.put(put)).await
     }
 
     async fn delete(
@@ -178,15 +192,15 @@ impl SessionStore for Metered<dyn SessionStore> {
         id: &SessionId,
         condition: SessionCondition,
     ) -> Result<SessionDeleteOutcome> {
-        self.meter.time(&self.meter.delete, self.inner.delete(namespace, id, condition)).await
+        self.meter.account.time(&self.meter.delete, self.inner.delete(namespace, id, condition)).await
     }
 
     async fn list(&self, query: &SessionQuery) -> Result<SessionPage> {
-        self.meter.time(&self.meter.list, self.inner.list(query)).await
+        self.meter.account.time(&self.meter.list, self.inner.list(query)).await
     }
 
     async fn status(&self) -> Result<Status> {
-        self.meter.time(&self.meter.status, self.inner.status()).await
+        self.meter.account.time(&self.meter.status, self.inner.status()).await
     }
 }
 

@@ -1,0 +1,263 @@
+//! The leases contract over both sides: a lease lives with the owner of its key.
+//!
+//! Where DynamoDB owns a key and cannot be reached, SQLite grants the lease, so that crawls go on. Nothing copies leases
+//! from one side to the other: a grant is found where it was made, whoever owns the key by then. So while DynamoDB is
+//! away, and for as long as leases last that were granted before ownership moved, a page may be fetched twice. What
+//! is stored is settled by version all the same.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+
+use super::Inner;
+use super::remote::Patience;
+use crate::domain::lease::{Claim, Lease, LeaseToken};
+use crate::domain::routing::Side;
+use crate::domain::{KeyId, Timestamp, Version};
+use crate::store::{Claimed, Ending, Error, Holder, LeaseStore, Renewed, Result};
+
+/// Grants of DynamoDB that are remembered here at most.
+const MOST_GRANTS: usize = 100_000;
+
+/// The router of leases. Clones share everything.
+#[derive(Clone)]
+pub struct RoutedLeases(Arc<Shared>);
+
+struct Shared {
+    router: Arc<Inner>,
+    local: Arc<dyn LeaseStore>,
+    remote: Arc<dyn LeaseStore>,
+    /// What DynamoDB has granted through this process: as long as such a lease lasts nobody else can have got it, and
+    /// its holder may write although nobody can be asked.
+    grants: Mutex<HashMap<LeaseToken, Lease>>,
+}
+
+impl RoutedLeases {
+    pub(super) fn new(router: Arc<Inner>, local: Arc<dyn LeaseStore>, remote: Arc<dyn LeaseStore>) -> Self {
+        Self(Arc::new(Shared { router, local, remote, grants: Mutex::default() }))
+    }
+}
+
+impl Shared {
+    fn owner(&self, id: KeyId) -> Side {
+        self.router.in_force().policy.owner(id.bucket())
+    }
+
+    /// Asks DynamoDB, which may take as long as it is worth for a key of this owner.
+    async fn ask<T>(&self, owner: Side, call: impl Future<Output = Result<T>>) -> Result<T> {
+        let patience = match owner {
+            Side::Dynamodb => Patience::Owner,
+            Side::Sqlite => Patience::Other,
+        };
+        self.router.remote.ask(patience, call).await
+    }
+
+    /// Counts an operation that SQLite has answered.
+    fn count_local(&self, operation: &str, owner: Side) {
+        self.router.count(operation, Side::Sqlite, reason(owner, Side::Sqlite));
+    }
+
+    /// Counts what DynamoDB has answered.
+    fn count_remote(&self, operation: &str, owner: Side) {
+        self.router.count(operation, Side::Dynamodb, reason(owner, Side::Dynamodb));
+    }
+
+    fn grants(&self) -> MutexGuard<'_, HashMap<LeaseToken, Lease>> {
+        self.grants.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remember(&self, lease: &Lease) {
+        let mut grants = self.grants();
+        if grants.len() >= MOST_GRANTS {
+            let now = self.router.clock.now();
+            grants.retain(|_, lease| lease.is_held(now));
+        }
+        if grants.len() < MOST_GRANTS {
+            grants.insert(lease.token, lease.clone());
+        }
+    }
+
+    /// The fence of a grant of DynamoDB that still lasts.
+    fn remembered(&self, holder: &Holder) -> Option<Version> {
+        let (grants, now) = (self.grants(), self.router.clock.now());
+        let lease = grants.get(&holder.token).filter(|lease| lease.namespace == holder.namespace)?;
+        lease.is_held(now).then_some(lease.fence)
+    }
+
+    /// Where DynamoDB owns the key: the lease that SQLite has granted instead, or before it did, and that lasts.
+    async fn in_the_way(&self, claim: &Claim) -> Result<Option<Lease>> {
+        let held = self.local.held(&[claim.token.key()], claim.now).await?;
+        Ok(held.into_iter().next().flatten())
+    }
+
+    /// What nobody has but perhaps DynamoDB, which cannot tell: where SQLite owns the key there is nothing.
+    fn untold<T>(&self, operation: &str, owner: Side, nothing: T, error: Error) -> Result<T> {
+        self.router.count(operation, owner, "refused");
+        match owner {
+            Side::Sqlite => {
+                tracing::debug!(%error, operation, "a lease that SQLite does not know was not looked for in DynamoDB");
+                Ok(nothing)
+            }
+            Side::Dynamodb => Err(error),
+        }
+    }
+}
+
+fn reason(owner: Side, side: Side) -> &'static str {
+    if owner == side { "owner" } else { "other" }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl LeaseStore for RoutedLeases {
+    async fn acquire(&self, claim: &Claim) -> Result<Claimed> {
+        const OPERATION: &str = "lease_acquire";
+        let shared = &self.0;
+        if shared.owner(claim.token.key()) == Side::Sqlite {
+            let claimed = shared.local.acquire(claim).await?;
+            shared.count_local(OPERATION, Side::Sqlite);
+            return Ok(claimed);
+        }
+        if let Some(held) = shared.in_the_way(claim).await? {
+            shared.count_local(OPERATION, Side::Dynamodb);
+            return Ok(Claimed::Held(held));
+        }
+        match shared.ask(Side::Dynamodb, shared.remote.acquire(claim)).await {
+            Ok(claimed) => {
+                shared.count_remote(OPERATION, Side::Dynamodb);
+                if let Claimed::Won(lease) = &claimed {
+                    shared.remember(lease);
+                }
+                Ok(claimed)
+            }
+            Err(error) if error.is_outage() => {
+                tracing::debug!(%error, "a lease is granted by SQLite instead");
+                shared.router.count(OPERATION, Side::Sqlite, "fallback");
+                shared.local.acquire(claim).await
+            }
+            Err(error) => {
+                shared.router.count(OPERATION, Side::Dynamodb, "refused");
+                Err(error)
+            }
+        }
+    }
+
+    async fn renew(&self, holder: &Holder, until: Timestamp) -> Result<Renewed> {
+        const OPERATION: &str = "lease_renew";
+        let (shared, owner) = (&self.0, self.0.owner(holder.token.key()));
+        // A token names one grant: where that is known it was made.
+        if shared.local.fence(holder).await?.is_some() {
+            shared.count_local(OPERATION, owner);
+            return shared.local.renew(holder, until).await;
+        }
+        match shared.ask(owner, shared.remote.renew(holder, until)).await {
+            Ok(renewed) => {
+                shared.count_remote(OPERATION, owner);
+                match &renewed {
+                    Renewed::Renewed(lease) => shared.remember(lease),
+                    Renewed::Lost => drop(shared.grants().remove(&holder.token)),
+                }
+                Ok(renewed)
+            }
+            Err(error) => shared.untold(OPERATION, owner, Renewed::Lost, error),
+        }
+    }
+
+    async fn fence(&self, holder: &Holder) -> Result<Option<Version>> {
+        const OPERATION: &str = "lease_fence";
+        let (shared, owner) = (&self.0, self.0.owner(holder.token.key()));
+        if let Some(fence) = shared.local.fence(holder).await? {
+            shared.count_local(OPERATION, owner);
+            return Ok(Some(fence));
+        }
+        match shared.ask(owner, shared.remote.fence(holder)).await {
+            Ok(fence) => {
+                shared.count_remote(OPERATION, owner);
+                Ok(fence)
+            }
+            Err(error) => match shared.remembered(holder) {
+                Some(fence) if error.is_outage() => {
+                    shared.router.count(OPERATION, Side::Sqlite, "fallback");
+                    Ok(Some(fence))
+                }
+                _ => shared.untold(OPERATION, owner, None, error),
+            },
+        }
+    }
+
+    async fn end(&self, holder: &Holder, ending: Ending) -> Result<()> {
+        const OPERATION: &str = "lease_end";
+        let (shared, owner) = (&self.0, self.0.owner(holder.token.key()));
+        let is_here = shared.local.fence(holder).await?.is_some();
+        if is_here {
+            shared.local.end(holder, ending).await?;
+            if owner == Side::Sqlite {
+                shared.count_local(OPERATION, owner);
+                return Ok(());
+            }
+        }
+        // Also where SQLite has granted it instead: DynamoDB may have granted it, too, and too late to be heard.
+        let ended = shared.ask(owner, shared.remote.end(holder, ending)).await;
+        shared.grants().remove(&holder.token);
+        match ended {
+            _ if is_here => shared.count_local(OPERATION, owner),
+            Ok(()) => shared.count_remote(OPERATION, owner),
+            Err(error) => return shared.untold(OPERATION, owner, (), error),
+        }
+        Ok(())
+    }
+
+    /// Leases that DynamoDB cannot tell of are held by nobody.
+    async fn held(&self, keys: &[KeyId], now: Timestamp) -> Result<Vec<Option<Lease>>> {
+        const OPERATION: &str = "lease_held";
+        let shared = &self.0;
+        let mut held = shared.local.held(keys, now).await?;
+        let policy = shared.router.in_force().policy;
+        let wanted: Vec<usize> = (0..keys.len())
+            .filter(|at| held[*at].is_none() && policy.owner(keys[*at].bucket()) == Side::Dynamodb)
+            .collect();
+        let count = |side: Side, reason: &str, keys: usize| {
+            shared
+                .router
+                .metrics
+                .routed
+                .with_label_values(&[OPERATION, side.as_str(), reason])
+                .inc_by(keys as u64);
+        };
+        count(Side::Sqlite, "owner", keys.len() - wanted.len());
+        if wanted.is_empty() {
+            return Ok(held);
+        }
+        let asked: Vec<KeyId> = wanted.iter().map(|at| keys[*at]).collect();
+        let call = shared.remote.held(&asked, now);
+        match shared.router.remote.ask_many(Patience::Owner, asked.len(), call).await {
+            Ok(found) => {
+                count(Side::Dynamodb, "owner", asked.len());
+                wanted.into_iter().zip(found).for_each(|(at, lease)| held[at] = lease);
+            }
+            Err(error) => {
+                tracing::debug!(%error, keys = asked.len(), "DynamoDB was left out of a look-up of leases");
+                count(Side::Dynamodb, "refused", asked.len());
+            }
+        }
+        Ok(held)
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+}
+
+impl fmt::Display for RoutedLeases {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Routed({}, {})", self.0.remote, self.0.local)
+    }
+}
+
+impl fmt::Debug for RoutedLeases {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

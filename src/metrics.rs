@@ -3,7 +3,7 @@
 //! The doc comment of a field is its HELP text. No label ever carries a url, host, session or token.
 
 use prometheus::{
-    CounterVec, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
@@ -15,6 +15,9 @@ const LATENCY: [f64; 16] = [
 /// Age buckets in seconds, from a minute to a quarter.
 const AGE: [f64; 9] =
     [60.0, 600.0, 3600.0, 21_600.0, 86_400.0, 259_200.0, 604_800.0, 2_592_000.0, 7_776_000.0];
+
+/// Wait buckets in seconds, from ten milliseconds to ten minutes.
+const WAIT: [f64; 11] = [0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 600.0];
 
 /// Delay buckets in seconds, from a millisecond to an hour.
 const DELAY: [f64; 12] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 300.0, 1800.0, 3600.0];
@@ -55,18 +58,23 @@ pub const VERIFY_OUTCOMES: [&str; 7] =
     ["equal", "missing_dynamodb", "missing_sqlite", "different", "deleted", "expired", "unreadable"];
 
 /// What a look-up can come to.
-pub const LOOKUP_RESULTS: [&str; 10] = [
+pub const LOOKUP_RESULTS: [&str; 12] = [
     "hit_memory",
     "hit_sqlite",
     "hit_dynamodb",
+    "hit_failed",
     "stale",
     "miss_absent",
     "miss_expired",
     "miss_too_old",
     "miss_field",
     "miss_variant",
+    "miss_failed",
     "error",
 ];
+
+/// Why a result can be a failed one.
+pub const FAILED_WHYS: [&str; 3] = ["success", "status", "blocked"];
 
 /// The ways to look up.
 pub const LOOKUP_OPS: [&str; 4] = ["get", "field", "batch_get", "lookup"];
@@ -77,6 +85,10 @@ pub const WRITE_RESULTS: [&str; 9] =
 
 /// The ways to write a result.
 pub const WRITE_OPS: [&str; 6] = ["put", "patch", "delete", "batch_put", "import", "purge"];
+
+/// What can come of a lease.
+pub const LEASE_RESULTS: [&str; 9] =
+    ["won", "held", "fresh", "failed", "renewed", "lost", "released", "stored", "outdated"];
 
 /// What can be done with a session.
 pub const SESSION_OPS: [&str; 11] =
@@ -144,6 +156,9 @@ macro_rules! catalogue {
     (@make IntGaugeVec, $name:expr, $help:expr, [$($label:literal),*]) => {
         IntGaugeVec::new(Opts::new($name, $help), &[$($label),*])
     };
+    (@make Histogram, $name:expr, $help:expr; $buckets:expr) => {
+        Histogram::with_opts(HistogramOpts::new($name, $help).buckets($buckets.to_vec()))
+    };
     (@make HistogramVec, $name:expr, $help:expr, [$($label:literal),*]; $buckets:expr) => {
         HistogramVec::new(HistogramOpts::new($name, $help).buckets($buckets.to_vec()), &[$($label),*])
     };
@@ -154,7 +169,7 @@ catalogue! {
     build_info: IntGaugeVec("build_info", ["version"]);
     /// Time from a request's head to its answer's head, by method, route pattern and status code.
     http_request_duration: HistogramVec("http_request_duration_seconds", ["method", "route", "status"]; LATENCY);
-    /// Requests being served.
+    /// Requests being served; those that wait for another's lease are not.
     http_requests_in_flight: IntGauge("http_requests_in_flight");
     /// Open connections.
     http_connections: IntGauge("http_connections");
@@ -168,6 +183,14 @@ catalogue! {
     served_age: HistogramVec("served_age_seconds", ["op"]; AGE);
     /// Writes of results by what they came to.
     writes: IntCounterVec("writes_total", ["op", "result"]);
+    /// Failed results that were stored, by why they are failed: what they say of themselves, their status, a block page.
+    failed_results: IntCounterVec("failed_results_total", ["why"]);
+    /// Leases: requests by what they came to, and how leases ended.
+    leases: IntCounterVec("leases_total", ["result"]);
+    /// Time that requests waited for another's lease.
+    lease_wait: Histogram("lease_wait_seconds"; WAIT);
+    /// Requests that wait for another's lease.
+    lease_waiters: IntGauge("lease_waiters");
     /// Operations on sessions by what they came to.
     session_operations: IntCounterVec("session_operations_total", ["op", "result"]);
     /// Time that a backend took for an operation.
@@ -278,6 +301,10 @@ impl Metrics {
         for op in WRITE_OPS {
             WRITE_RESULTS.iter().for_each(|result| drop(self.writes.with_label_values(&[op, result])));
         }
+        for why in FAILED_WHYS {
+            self.failed_results.with_label_values(&[why]);
+        }
+        LEASE_RESULTS.iter().for_each(|result| drop(self.leases.with_label_values(&[result])));
         for op in SESSION_OPS {
             SESSION_RESULTS
                 .iter()

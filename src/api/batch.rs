@@ -15,7 +15,8 @@ use utoipa::ToSchema;
 
 use super::body::{Lines, json, ndjson};
 use super::caller::{Reader, Writer};
-use super::lookup::{Accepted, find};
+use super::listing::shown;
+use super::lookup::{Accepted, find, wanted};
 use super::negotiate;
 use super::params::{NoParams, Params};
 use super::problem::{Problem, Result};
@@ -24,6 +25,7 @@ use super::state::Api;
 use super::states::{AtMost, KeyText, Names};
 use super::write::Written;
 use crate::domain::document::Projection;
+use crate::domain::quality::Wanted;
 use crate::domain::{Key, Namespace};
 use crate::store::GetOptions;
 
@@ -51,12 +53,16 @@ pub(super) struct BatchGetRequest {
     #[serde(default)]
     #[schema(value_type = Vec<String>)]
     require: Names,
+    /// `best`: the good result if it is acceptable, else the failed one; `good` or `failed`: only that one.
+    #[serde(default)]
+    #[schema(schema_with = wanted)]
+    quality: Wanted,
 }
 
 /// Read many results.
 ///
 /// One JSON object a line, in the order of the keys: `index`, `url`, `variant` and `status`; with status 200 also
-/// `etag`, `age`, `ttl` and `document`, otherwise the members of a problem.
+/// `etag`, `age`, `ttl` and `document`, and `quality` where it is a failed one; otherwise the members of a problem.
 #[utoipa::path(post, path = "/v1/results/batch-get", tag = "results",
     request_body(content = BatchGetRequest, content_type = "application/json"),
     responses((status = 200, description = "One outcome a line", body = String, content_type = "application/x-ndjson",
@@ -79,6 +85,7 @@ pub(super) async fn get(
                 stale: request.stale.unwrap_or(0),
             },
             require: request.require.within("names")?,
+            quality: request.quality,
         },
         options: GetOptions::consistent(negotiate::wants_consistent(&headers)),
     };
@@ -117,6 +124,9 @@ impl Asked {
         };
         let entry = &found.hit.entry;
         head.insert("status".to_owned(), json!(200));
+        if let Some(quality) = shown(found.quality) {
+            head.insert("quality".to_owned(), json!(quality));
+        }
         head.insert("etag".to_owned(), json!(entry.meta.etag.to_string()));
         head.insert("age".to_owned(), json!(found.freshness.age));
         head.insert("ttl".to_owned(), json!(found.freshness.ttl));
@@ -135,7 +145,7 @@ fn read_key(api: &Api, namespace: &Namespace, key: &RawValue) -> Result<Key> {
 
 /// Store many results.
 ///
-/// One JSON object a line: `url`, `document`, and optionally `variant`, `ttl` in seconds and `validators`. One
+/// One JSON object a line: `url`, `document`, and optionally `variant`, `ttl` in seconds, `validators` and `lease`. One
 /// outcome a line comes back, in order; a bad line never fails the rest. At most 1,000 lines.
 #[utoipa::path(post, path = "/v1/results/batch-put", tag = "results",
     request_body(content = String, content_type = "application/x-ndjson",

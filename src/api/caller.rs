@@ -25,6 +25,11 @@ impl Reader {
         self.0.namespace()
     }
 
+    /// Refuses a caller who may not write.
+    pub(super) fn check_writes(&self, api: &Api) -> Result<(), Problem> {
+        check_scope(&self.0, api, Scope::Write)
+    }
+
     /// Whether sensitive fields of sessions may be shown.
     pub(super) fn sees_secrets(&self) -> bool {
         self.0.allows(Scope::Secrets)
@@ -96,11 +101,17 @@ fn authenticate(parts: &Parts, api: &Api, scope: Scope) -> Result<Principal, Pro
     let Some(principal) = token.and_then(|token| keyring.authenticate(token, api.clock.now())) else {
         return refuse("invalid", Problem::new("unauthorized", "the token is not valid, or no longer"));
     };
-    if !principal.allows(scope) {
-        let detail = format!("the token `{}` lacks the scope `{scope}`", principal.name());
-        return refuse("scope", Problem::new("forbidden", detail));
-    }
+    check_scope(&principal, api, scope)?;
     Ok(principal)
+}
+
+/// Refuses a token that lacks a scope.
+fn check_scope(principal: &Principal, api: &Api, scope: Scope) -> Result<(), Problem> {
+    if principal.allows(scope) {
+        return Ok(());
+    }
+    api.metrics.auth_failures.with_label_values(&["scope"]).inc();
+    Err(Problem::new("forbidden", format!("the token `{}` lacks the scope `{scope}`", principal.name())))
 }
 
 /// Whether a request was made for this host by a program or a page on this host.

@@ -8,6 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::params::bounded;
 use super::problem::{Problem, Result};
 use super::state::Api;
+use crate::domain::quality::{Guard, Quality};
 use crate::domain::{Freshness, Meta, Namespace, Timestamp};
 use crate::store::{Cursor, ListFilter, ListOrder, ListQuery};
 
@@ -135,6 +136,10 @@ pub(super) struct Summary {
     url: String,
     /// The variant; empty for the default one.
     variant: String,
+    /// `failed` for a failed result, which is kept beside the good one; missing for good ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "failed")]
+    quality: Option<&'static str>,
     /// The hash of the content.
     #[schema(example = "af1349b9f5f9a1a6a0404dea36dcc949")]
     etag: String,
@@ -169,6 +174,11 @@ pub(super) struct Summary {
     fields: Vec<String>,
 }
 
+/// How listings and lines show a quality: only the failed one has a word.
+pub(super) fn shown(quality: Quality) -> Option<&'static str> {
+    quality.why().map(|_| quality.as_str())
+}
+
 /// What the origin said that lets a crawler ask whether the page has changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(super) struct KnownValidators {
@@ -199,11 +209,12 @@ impl KnownValidators {
 }
 
 impl Summary {
-    pub(super) fn of(meta: &Meta, now: Timestamp) -> Self {
+    pub(super) fn of(meta: &Meta, guard: &Guard, now: Timestamp) -> Self {
         let Freshness { age, ttl } = Freshness::of(meta, now);
         Self {
             url: meta.key.url().to_owned(),
-            variant: meta.key.variant().to_owned(),
+            variant: meta.key.caller_variant().to_owned(),
+            quality: shown(guard.of(meta)),
             etag: meta.etag.to_string(),
             status_code: meta.status_code,
             success: meta.success,

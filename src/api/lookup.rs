@@ -1,15 +1,20 @@
 //! Judges what was found: the one place where a look-up becomes a hit or a miss, and is counted.
 
+use std::borrow::Cow;
+
 use axum::response::{IntoResponse, Response};
 use http::HeaderValue;
 use http::header::{AGE, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, LAST_MODIFIED, VARY};
 use itoa::Buffer;
+use serde_json::json;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 
 use super::negotiate::etag_header;
 use super::problem::{Problem, Result};
 use super::state::Api;
 use crate::domain::document::Coding;
-use crate::domain::{Freshness, FreshnessLimits, Key, Meta, MissReason, Timestamp};
+use crate::domain::quality::{Guard, Quality, Wanted, Why};
+use crate::domain::{Freshness, FreshnessLimits, Key, Meta, MissReason, Timestamp, Version};
 use crate::store::{GetOptions, Hit, ListFilter, ListQuery, Source, Via};
 
 pub(super) const CACHE_STATUS: http::HeaderName = http::HeaderName::from_static("cache-status");
@@ -18,31 +23,82 @@ const ORIGIN_LAST_MODIFIED: http::HeaderName =
     http::HeaderName::from_static("crawlcache-origin-last-modified");
 const HEAD_FINGERPRINT: http::HeaderName = http::HeaderName::from_static("crawlcache-head-fingerprint");
 
+const QUALITY: http::HeaderName = http::HeaderName::from_static("crawlcache-quality");
+
 /// What the caller accepts as an answer.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Accepted {
     pub(super) limits: FreshnessLimits,
     /// Fields that must be there and not blank.
     pub(super) require: Vec<String>,
+    /// Good results or failed ones.
+    pub(super) quality: Wanted,
 }
 
 impl Accepted {
     /// Reads `max_age`, `stale` and `require`.
-    pub(super) fn new(max_age: Option<u64>, stale: Option<u64>, require: Option<&str>) -> Result<Self> {
+    pub(super) fn new(
+        max_age: Option<u64>,
+        stale: Option<u64>,
+        require: Option<&str>,
+        quality: Wanted,
+    ) -> Result<Self> {
         let limits = FreshnessLimits { max_age, stale: stale.unwrap_or(0) };
-        Ok(Self { limits, require: super::params::names("require", require)?.unwrap_or_default() })
+        Ok(Self { limits, require: super::params::names("require", require)?.unwrap_or_default(), quality })
     }
 
-    /// Whether an entry is an answer, or why not.
-    pub(super) fn judge(&self, meta: &Meta, now: Timestamp) -> std::result::Result<Freshness, MissReason> {
-        let freshness = Freshness::of(meta, now);
-        freshness.check(self.limits)?;
-        if self.require.iter().all(|name| meta.layout.has(name)) {
-            Ok(freshness)
-        } else {
-            Err(MissReason::FieldMissing)
+    /// Whether an entry is an answer, or why not. A failed one is none any more once it has expired.
+    pub(super) fn judge(
+        &self,
+        guard: &Guard,
+        meta: &Meta,
+        now: Timestamp,
+    ) -> std::result::Result<(Freshness, Quality), Missed> {
+        let (freshness, quality) = (Freshness::of(meta, now), guard.of(meta));
+        let version = Some(meta.version);
+        let absent = Missed { version, ..Missed::ABSENT };
+        let missed = |reason| Missed { reason, freshness: Some(freshness), version, failed: None };
+        let limits = match quality {
+            Quality::Good => self.limits,
+            Quality::Failed(_) => FreshnessLimits { stale: 0, ..self.limits },
+        };
+        freshness.check(limits).map_err(|reason| match reason {
+            MissReason::Expired if meta.key.is_failed() => absent,
+            reason => missed(reason),
+        })?;
+        match quality {
+            Quality::Failed(why) if !self.quality.admits(quality) => {
+                let failed = Some(LastFailed { why, status_code: meta.status_code, freshness });
+                Err(Missed { reason: MissReason::Failed, freshness: None, version, failed })
+            }
+            Quality::Good if !self.quality.admits(quality) => Err(absent),
+            _ if self.require.iter().all(|name| meta.layout.has(name)) => Ok((freshness, quality)),
+            _ => Err(missed(MissReason::FieldMissing)),
         }
     }
+
+    /// The key to look at first.
+    fn first<'k>(&self, key: &'k Key) -> Cow<'k, Key> {
+        if self.quality == Wanted::Failed { Cow::Owned(key.failed()) } else { Cow::Borrowed(key) }
+    }
+
+    /// The key to look at where the first one has no answer; none where there is nothing to be found.
+    pub(super) fn second(&self, guard: &Guard, key: &Key) -> Option<Key> {
+        match self.quality {
+            // What was stored before there was a guard is where good results are.
+            Wanted::Failed => Some(key.clone()),
+            Wanted::Best | Wanted::Good => guard.is_on().then(|| key.failed()),
+        }
+    }
+}
+
+/// The description of a `quality` parameter.
+pub(super) fn wanted() -> Schema {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .enum_values(Some(["best", "good", "failed"]))
+        .default(Some("best".into()))
+        .into()
 }
 
 /// An entry that may answer.
@@ -50,13 +106,42 @@ impl Accepted {
 pub(super) struct Found {
     pub(super) hit: Hit,
     pub(super) freshness: Freshness,
+    pub(super) quality: Quality,
 }
 
 /// Why there is no answer, and how what there is stands.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Missed {
     pub(super) reason: MissReason,
     pub(super) freshness: Option<Freshness>,
+    /// The latest version of what there is.
+    pub(super) version: Option<Version>,
+    /// The failed result that is there but was not asked for.
+    pub(super) failed: Option<LastFailed>,
+}
+
+/// What a caller who wants good results only is told of a failed one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LastFailed {
+    pub(super) why: Why,
+    pub(super) status_code: Option<u16>,
+    pub(super) freshness: Freshness,
+}
+
+impl Missed {
+    /// There is nothing.
+    pub(super) const ABSENT: Self =
+        Self { reason: MissReason::Absent, freshness: None, version: None, failed: None };
+
+    /// What both keys come to, of which this is the first.
+    pub(super) fn and(self, second: Self) -> Self {
+        let version = self.version.max(second.version);
+        match (self.reason, second.reason) {
+            (_, MissReason::Failed) => Self { freshness: self.freshness, version, ..second },
+            (MissReason::Absent, MissReason::TooOld | MissReason::FieldMissing) => Self { version, ..second },
+            _ => Self { version, ..self },
+        }
+    }
 }
 
 /// Finds and judges an entry, and counts the look-up under `op`.
@@ -67,25 +152,39 @@ pub(super) async fn find(
     accepted: &Accepted,
     op: &str,
 ) -> Result<std::result::Result<Found, Missed>> {
-    let found = api.results.get(key, options).await.inspect_err(|_| count(api, op, "error"))?;
-    let now = api.clock.now();
-    let outcome = match found {
-        None => {
-            let reason =
-                if has_variants(api, key, now).await { MissReason::Variant } else { MissReason::Absent };
-            Err(Missed { reason, freshness: None })
-        }
-        Some(hit) => match accepted.judge(&hit.entry.meta, now) {
-            Ok(freshness) => Ok(Found { hit, freshness }),
-            Err(reason) if hit.via == Via::Fallback => {
-                count(api, op, "error");
-                return Err(unreachable_owner(reason));
-            }
-            Err(reason) => Err(Missed { reason, freshness: Some(Freshness::of(&hit.entry.meta, now)) }),
-        },
-    };
+    let outcome = look(api, key, options, accepted).await.inspect_err(|_| count_error(api, op))?;
     count_outcome(api, op, &outcome);
     Ok(outcome)
+}
+
+/// Finds and judges an entry, uncounted: looks at the one result of a key, and at the other where that is no answer.
+pub(super) async fn look(
+    api: &Api,
+    key: &Key,
+    options: GetOptions,
+    accepted: &Accepted,
+) -> Result<std::result::Result<Found, Missed>> {
+    let mut missed = match api.results.get(&accepted.first(key), options).await? {
+        None => Missed::ABSENT,
+        Some(hit) => match accepted.judge(api.guard(), &hit.entry.meta, api.clock.now()) {
+            Ok((freshness, quality)) => return Ok(Ok(Found { hit, freshness, quality })),
+            Err(missed) if hit.via == Via::Fallback => return Err(unreachable_owner(missed.reason)),
+            Err(missed) => missed,
+        },
+    };
+    if let Some(second) = accepted.second(api.guard(), key) {
+        // An error here is no reason to fail what is a miss anyway.
+        if let Ok(Some(hit)) = api.results.get(&second, options).await {
+            match accepted.judge(api.guard(), &hit.entry.meta, api.clock.now()) {
+                Ok((freshness, quality)) => return Ok(Ok(Found { hit, freshness, quality })),
+                Err(second) => missed = missed.and(second),
+            }
+        }
+    }
+    if missed.reason == MissReason::Absent && has_variants(api, key).await {
+        missed.reason = MissReason::Variant;
+    }
+    Ok(Err(missed))
 }
 
 /// The owner, which cannot be reached, may have what the other side has only in part or of old.
@@ -106,23 +205,33 @@ fn unreachable_owner(reason: MissReason) -> Problem {
 }
 
 /// Whether the url is there under other variants. An error is no reason to fail what is a miss anyway.
-async fn has_variants(api: &Api, key: &Key, now: Timestamp) -> bool {
+async fn has_variants(api: &Api, key: &Key) -> bool {
+    /// One more than the results that the variant itself can have: the good one and the failed one.
+    const ENOUGH: usize = 3;
     if !api.results.finds_variants() {
         return false;
     }
     let filter = ListFilter::Url(key.url().to_owned());
-    let query = ListQuery { filter, live_at: Some(now), ..ListQuery::all(key.namespace(), 1) };
-    api.results.list(&query).await.is_ok_and(|page| !page.items.is_empty())
+    let query =
+        ListQuery { filter, live_at: Some(api.clock.now()), ..ListQuery::all(key.namespace(), ENOUGH) };
+    let is_other = |meta: &Meta| meta.key.caller_variant() != key.caller_variant();
+    api.results.list(&query).await.is_ok_and(|page| page.items.iter().any(is_other))
 }
 
 fn count(api: &Api, op: &str, result: &str) {
     api.metrics.lookups.with_label_values(&[op, result]).inc();
 }
 
-fn count_outcome(api: &Api, op: &str, outcome: &std::result::Result<Found, Missed>) {
+/// Counts a look-up that failed.
+pub(super) fn count_error(api: &Api, op: &str) {
+    count(api, op, "error");
+}
+
+/// Counts what a look-up came to.
+pub(super) fn count_outcome(api: &Api, op: &str, outcome: &std::result::Result<Found, Missed>) {
     match outcome {
         Ok(found) => {
-            count(api, op, result_of(&found.hit, found.freshness));
+            count(api, op, result_of(&found.hit, found.freshness, found.quality));
             observe_age(api, op, found.freshness);
         }
         Err(missed) => count_miss(api, op, missed.reason),
@@ -135,8 +244,9 @@ pub(super) fn observe_age(api: &Api, op: &str, freshness: Freshness) {
     api.metrics.served_age.with_label_values(&[op]).observe(freshness.age as f64);
 }
 
-fn result_of(hit: &Hit, freshness: Freshness) -> &'static str {
+fn result_of(hit: &Hit, freshness: Freshness, quality: Quality) -> &'static str {
     match hit.source {
+        _ if quality != Quality::Good => "hit_failed",
         _ if freshness.is_stale() => "stale",
         Source::Memory => "hit_memory",
         Source::Sqlite => "hit_sqlite",
@@ -155,6 +265,7 @@ pub(super) fn count_miss(api: &Api, op: &str, reason: MissReason) {
             MissReason::TooOld => "miss_too_old",
             MissReason::FieldMissing => "miss_field",
             MissReason::Variant => "miss_variant",
+            MissReason::Failed => "miss_failed",
         },
     );
 }
@@ -175,13 +286,16 @@ impl Missed {
             MissReason::Variant => {
                 "the url is stored under other variants only; list them with /v1/results?url="
             }
+            MissReason::Failed => {
+                "the last fetch failed; `quality=best` or `quality=failed` shows what it came to"
+            }
         };
         // RFC 9211 section 2.2.
         let forward = match self.reason {
             MissReason::Absent => "uri-miss",
             MissReason::Variant => "vary-miss",
             MissReason::Expired => "stale",
-            MissReason::TooOld | MissReason::FieldMissing => "request",
+            MissReason::TooOld | MissReason::FieldMissing | MissReason::Failed => "request",
         };
         let status = format!("crawlcache; fwd={forward}; detail={}", self.reason.as_str());
         let mut problem = Problem::new("result_not_found", detail)
@@ -190,6 +304,12 @@ impl Missed {
             .header(CACHE_STATUS, &status);
         if let Some(freshness) = self.freshness {
             problem = problem.with("age", freshness.age).with("ttl", freshness.ttl);
+        }
+        if let Some(failed) = self.failed {
+            let Freshness { age, ttl } = failed.freshness;
+            let (why, status_code) = (failed.why.as_str(), failed.status_code);
+            let failed = json!({ "why": why, "status_code": status_code, "age": age, "ttl": ttl });
+            problem = problem.with("failed", failed);
         }
         problem
     }
@@ -207,6 +327,9 @@ impl Found {
         // Whoever keeps a copy on the way asks again: only this service knows of deletes.
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
         headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
+        if self.quality != Quality::Good {
+            headers.insert(QUALITY, HeaderValue::from_static("failed"));
+        }
         for (name, value) in [
             (ORIGIN_ETAG, &meta.validators.etag),
             (ORIGIN_LAST_MODIFIED, &meta.validators.last_modified),

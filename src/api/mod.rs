@@ -7,6 +7,7 @@ mod body;
 mod caller;
 mod health;
 mod inspect;
+mod leases;
 mod listing;
 mod lookup;
 mod negotiate;
@@ -64,6 +65,7 @@ fn table() -> (Router<Api>, OpenApi) {
         .routes(routes!(purge::purge))
         .routes(routes!(transfer::export))
         .routes(routes!(transfer::import))
+        .merge(leases::routes())
         .merge(sessions::collected())
         .merge(admin::untagged())
         .routes(routes!(health::livez))

@@ -123,7 +123,9 @@ fn shed(api: &Api) -> Response {
 }
 
 fn finish(api: &Api, method: &Method, route: &str, id: &HeaderValue, begun: Instant, response: &Response) {
-    let elapsed = begun.elapsed();
+    // Who waits for somebody else's page is not slow.
+    let waited = response.extensions().get::<Waited>().map_or(Duration::ZERO, |waited| waited.0);
+    let elapsed = begun.elapsed().saturating_sub(waited);
     let status = response.status();
     api.metrics
         .http_request_duration
@@ -183,6 +185,32 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.shared().in_flight.fetch_sub(1, Ordering::Relaxed);
         self.0.metrics.http_requests_in_flight.dec();
+    }
+}
+
+/// How long an answer has waited for what other requests bring about.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waited(pub(super) Duration);
+
+/// A request that waits for what other requests bring about takes no place from them, until it goes on.
+#[derive(Debug)]
+pub(super) struct Aside(Api);
+
+impl Aside {
+    /// For a request that is being served.
+    pub(super) fn step(api: &Api) -> Self {
+        api.shared().in_flight.fetch_sub(1, Ordering::Relaxed);
+        api.metrics.http_requests_in_flight.dec();
+        api.metrics.lease_waiters.inc();
+        Self(api.clone())
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        self.0.shared().in_flight.fetch_add(1, Ordering::Relaxed);
+        self.0.metrics.http_requests_in_flight.inc();
+        self.0.metrics.lease_waiters.dec();
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) struct ProblemDocument {
     code: String,
     /// What is wrong in this case.
     detail: String,
-    /// Why there is no answer: `absent`, `expired`, `too_old`, `field_missing` or `variant`.
+    /// Why there is no answer: `absent`, `expired`, `too_old`, `field_missing`, `variant` or `failed`.
     reason: Option<String>,
     /// The parameter, header or field that is wrong.
     field: Option<String>,
@@ -45,6 +45,7 @@ pub(super) struct ProblemDocument {
     ),
     tags(
         (name = "results", description = "Crawl results: JSON documents by url and variant"),
+        (name = "leases", description = "Leases: one crawler of a fleet fetches a page, the others wait for it or move on"),
         (name = "sessions", description = "Sessions: small JSON documents with states and expiry"),
         (name = "operations", description = "Health, metrics, statistics"),
         (name = "admin", description = "Moving a fleet from SQLite to DynamoDB: routing, long work, the outbox")

@@ -28,7 +28,7 @@ struct Inner {
 pub(super) type Result<T, E = Problem> = std::result::Result<T, E>;
 
 /// Every code with its status and title. The codes are part of the API.
-pub(super) const CODES: [(&str, u16, &str); 53] = [
+pub(super) const CODES: [(&str, u16, &str); 57] = [
     ("malformed_request", 400, "The request could not be read"),
     ("invalid_parameter", 400, "A parameter is missing, unknown or out of range"),
     ("invalid_url", 400, "The url cannot name a page"),
@@ -41,6 +41,7 @@ pub(super) const CODES: [(&str, u16, &str); 53] = [
     ("malformed_encoding", 400, "The body's content coding is broken"),
     ("invalid_field", 400, "A field has the wrong type or value"),
     ("invalid_session_id", 400, "The session id is not valid"),
+    ("invalid_lease", 400, "This is no lease"),
     ("invalid_header", 400, "A header cannot be read"),
     ("unauthorized", 401, "A valid token is needed"),
     ("forbidden", 403, "The token's scope does not allow this"),
@@ -57,6 +58,9 @@ pub(super) const CODES: [(&str, u16, &str); 53] = [
     ("illegal_transition", 409, "The session cannot go to that status"),
     ("status_mismatch", 409, "The session is not in the expected status"),
     ("session_exists", 409, "A session of this id exists"),
+    ("lease_held", 409, "Another has the lease"),
+    ("lease_lost", 409, "The lease is not the caller's any more"),
+    ("lease_outdated", 409, "The lease does not allow this write any more"),
     ("write_conflict", 409, "Too many writers changed it at once"),
     ("not_routed", 409, "The service keeps everything in one store"),
     ("routing_pinned", 409, "Something outside holds what would change"),

@@ -11,11 +11,13 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::body::{blocking, chunks, read_json};
-use super::listing::KnownValidators;
+use super::leases::{store_under, token};
+use super::listing::{KnownValidators, shown};
 use super::problem::{Problem, Result};
 use super::state::Api;
-use super::write::{Terms, Times, Written, check_validator, store, ttl, version};
+use super::write::{Terms, Times, Written, check_validator, store_failed, ttl, version};
 use crate::domain::document::{Coding, Inflate, Projection, encode};
+use crate::domain::quality::{Guard, Quality, Why};
 use crate::domain::{Entry, Namespace, Timestamp, Validators};
 use crate::store::Condition;
 
@@ -45,8 +47,22 @@ pub(super) struct Record<'a> {
     expires_at: Option<Timestamp>,
     #[serde(default)]
     validators: KnownValidators,
+    /// The lease that it is stored under; an import has none.
+    #[serde(borrow, default)]
+    lease: Option<Cow<'a, str>>,
+    /// What the exporting service took it for.
+    #[serde(default)]
+    quality: Option<Which>,
     #[serde(borrow)]
     document: &'a RawValue,
+}
+
+/// Which of the two results of a key a line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Which {
+    Good,
+    Failed,
 }
 
 impl<'a> Record<'a> {
@@ -59,11 +75,12 @@ impl<'a> Record<'a> {
     pub(super) async fn store(
         &self,
         api: &Api,
-        op: &str,
+        op: &'static str,
         namespace: &Namespace,
         import: bool,
     ) -> Result<Written> {
         let key = api.key(namespace, &self.url, self.variant.as_deref())?;
+        let lease = self.lease.as_deref().filter(|_| !import).map(token).transpose()?;
         let now = api.clock.now();
         let limit = api.config.limits.decoded_bytes;
         let raw = Bytes::copy_from_slice(self.document.get().as_bytes());
@@ -103,7 +120,14 @@ impl<'a> Record<'a> {
             })
             .await?
         };
-        store(api, op, key, encoded, Terms { validators, times, condition: Condition::Any, version }).await
+        let terms = Terms { validators, times, condition: Condition::Any, version };
+        if import && self.quality == Some(Which::Failed) {
+            // Failed it stays, whatever this service would make of it.
+            let facts = &encoded.facts;
+            let why = api.guard().of_facts(facts.success, facts.status_code).why().unwrap_or(Why::Blocked);
+            return store_failed(api, op, &key, encoded, terms, Quality::Failed(why)).await;
+        }
+        store_under(api, lease, op, key, encoded, terms, None).await
     }
 }
 
@@ -166,11 +190,14 @@ fn on_one_line(mut json: Vec<u8>) -> Vec<u8> {
 }
 
 /// What an export says about an entry beside its document.
-pub(super) fn export_head(entry: &Entry) -> Map<String, Value> {
+pub(super) fn export_head(entry: &Entry, guard: &Guard) -> Map<String, Value> {
     let meta = &entry.meta;
     let mut head = Map::new();
     head.insert("url".to_owned(), json!(meta.key.url()));
-    head.insert("variant".to_owned(), json!(meta.key.variant()));
+    head.insert("variant".to_owned(), json!(meta.key.caller_variant()));
+    if let Some(quality) = shown(guard.of(meta)) {
+        head.insert("quality".to_owned(), json!(quality));
+    }
     head.insert("etag".to_owned(), json!(meta.etag.to_string()));
     head.insert("created_at".to_owned(), json!(meta.created_at));
     head.insert("updated_at".to_owned(), json!(meta.updated_at));

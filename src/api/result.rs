@@ -12,14 +12,16 @@ use utoipa::IntoParams;
 
 use super::body::{Accepts, blocking, encode_upload, receive};
 use super::caller::{Reader, Writer};
+use super::leases::{LeaseHeader, WantedLease, named, one_call, store_under};
 use super::listing::time;
-use super::lookup::{Accepted, CACHE_STATUS, Found, find, json_type, number};
+use super::lookup::{Accepted, CACHE_STATUS, Found, find, json_type, number, wanted};
 use super::negotiate;
 use super::params::{Params, names};
 use super::problem::{Problem, Result};
 use super::state::Api;
-use super::write::{Stored, Terms, Times, failed_precondition, store, ttl, validators, version};
+use super::write::{Stored, Terms, Times, failed_precondition, ttl, validators, version};
 use crate::domain::document::{Coding, Encoded, Facts, Projection, encode, merge_patch};
+use crate::domain::quality::Wanted;
 use crate::domain::{DocumentError, Key, Validators};
 use crate::store::{Condition, DeleteOutcome, GetOptions, Stamp};
 
@@ -46,6 +48,15 @@ pub(super) struct GetParams {
     require: Option<String>,
     /// How many seconds past expiry are still acceptable.
     stale: Option<u64>,
+    /// `best`: the good result if it is acceptable, else the failed one; `good` or `failed`: only that one.
+    #[serde(default)]
+    #[param(schema_with = wanted)]
+    quality: Wanted,
+    /// Where there is no fresh answer: asks for the lease of the page, for so many seconds. Needs a token that may write.
+    #[param(minimum = 1, example = 30)]
+    lease: Option<u64>,
+    /// Where another has the lease: waits so many seconds for its page.
+    wait: Option<u64>,
 }
 
 /// Which result, and how long it stays fresh.
@@ -129,10 +140,14 @@ pub(super) struct DeleteParams {
             ("age" = u64, description = "Seconds since it was stored or confirmed"),
             ("last-modified" = String, description = "When it was stored or confirmed"),
             ("cache-status" = String, description = "RFC 9211: `crawlcache; hit; ttl=…; detail=memory|sqlite|dynamodb|stale|queued|fallback`"),
+            ("crawlcache-quality" = String, description = "`failed` where it is a failed result; good ones have no such header"),
+            ("crawlcache-lease" = Option<String>, description = "With `lease=` and a stale answer: the lease, if it was granted"),
+            ("crawlcache-lease-expires" = Option<String>, description = "When that lease runs out"),
         ),
         example = json!({"url": "https://example.com/", "success": true, "status_code": 200, "html": "<html>…</html>", "markdown": "# Example"})),
     (status = 304, description = "The client has it already (`If-None-Match`)"),
-    (status = 404, description = "No answer; `reason` is absent, expired, too_old, field_missing or variant"),
+    (status = 404, description = "No answer; `reason` is absent, expired, too_old, field_missing, variant or failed (then with a \
+        member `failed`). With `lease=`, the member `lease` says whether it was won or is held"),
     (status = 406, description = "None of the codings zstd, gzip and identity is acceptable"),
 ))]
 pub(super) async fn get(
@@ -143,17 +158,28 @@ pub(super) async fn get(
 ) -> Result<Response> {
     let key = api.key(caller.namespace(), &params.url, params.variant.as_deref())?;
     let fields = names("fields", params.fields.as_deref())?.map(Projection::new);
-    let accepted = Accepted::new(params.max_age, params.stale, params.require.as_deref())?;
+    let accepted = Accepted::new(params.max_age, params.stale, params.require.as_deref(), params.quality)?;
     let coding = negotiate::coding(&headers)?;
     let options = GetOptions::consistent(negotiate::wants_consistent(&headers));
-    let found = match find(&api, &key, options, &accepted, "get").await? {
-        Ok(found) => found,
-        Err(missed) => return Err(missed.problem(&key)),
+    let (found, along) = match WantedLease::of(&api, &caller, params.lease, params.wait)? {
+        None => match find(&api, &key, options, &accepted, "get").await? {
+            Ok(found) => (found, None),
+            Err(missed) => return Err(missed.problem(&key)),
+        },
+        Some(wanted) => match Box::pin(one_call(&api, &key, options, &accepted, wanted)).await? {
+            Ok((found, along)) => (found, Some(along)),
+            Err(response) => return Ok(response),
+        },
     };
-    if negotiate::not_modified(&headers, found.hit.entry.meta.etag)? {
-        return Ok(found.not_modified(coding));
+    let mut response = if negotiate::not_modified(&headers, found.hit.entry.meta.etag)? {
+        found.not_modified(coding)
+    } else {
+        document_response(&api, &found, fields.as_ref(), coding).await?
+    };
+    if let Some(along) = along {
+        along.put_on(&mut response);
     }
-    document_response(&api, &found, fields.as_ref(), coding).await
+    Ok(response)
 }
 
 /// 200 with the document or a projection of it.
@@ -182,7 +208,10 @@ async fn document_response(
 ///
 /// The body is any JSON object. It comes back value for value: unknown fields survive and numbers keep their
 /// digits. A top-level field that appears twice is refused. The answer is sent when the document is on the disk.
-#[utoipa::path(put, path = "/v1/result", tag = "results", params(PutParams),
+///
+/// A failed result (`success` is false, an error status, or a block page) is kept beside the good one, not in its place,
+/// and for a short time: the answer has `quality` and `why`. A precondition is about the one that is written.
+#[utoipa::path(put, path = "/v1/result", tag = "results", params(PutParams, LeaseHeader),
     request_body(content = std::collections::HashMap<String, serde_json::Value>, content_type = "application/json",
         description = "Any JSON object; `Content-Encoding: zstd` and `gzip` are accepted",
         example = json!({"url": "https://example.com/", "success": true, "status_code": 200, "html": "<html>…</html>", "markdown": "# Example"})),
@@ -194,6 +223,7 @@ async fn document_response(
                 ("etag" = String, description = "The content's hash"),
                 ("cache-status" = String, description = "`crawlcache; stored; detail=queued`"),
             )),
+        (status = 409, description = "The lease is outdated: nothing was stored"),
         (status = 412, description = "The precondition does not hold"),
         (status = 507, description = "No space is left"),
     ))]
@@ -209,26 +239,27 @@ pub(super) async fn put(
     let ttl = ttl(&api, params.ttl)?;
     let validators = validators(params.origin_etag, params.origin_last_modified, params.head_fingerprint)?;
     let condition = negotiate::condition(&headers, now)?;
+    let lease = named(&headers)?;
     let fetched = time("updated_at", params.updated_at.as_deref())?;
     let upload = receive(&api, &headers, body, Accepts::Json).await?;
     let encoded = encode_upload(&api, upload).await?;
     let fresh = Times::fresh(now, ttl);
     let times = fetched.map_or(fresh, |at| fresh.fetched(at));
     let terms = Terms { validators, times, condition, version: version(&api, now, fetched) };
-    store(&api, "put", key, encoded, terms).await?.response()
+    store_under(&api, lease, "put", key, encoded, terms, None).await?.response()
 }
 
 /// Change a result, or what is known about it.
 ///
 /// The body is a JSON merge patch (RFC 7396) on the document. An empty object changes no field: with
 /// `confirmed=true`, `ttl=` or validators it refreshes the entry without sending the body again.
-#[utoipa::path(patch, path = "/v1/result", tag = "results", params(PatchParams),
+#[utoipa::path(patch, path = "/v1/result", tag = "results", params(PatchParams, LeaseHeader),
     request_body(content = std::collections::HashMap<String, serde_json::Value>, content_type = "application/merge-patch+json",
         description = "A JSON merge patch", example = json!({"screenshot": "iVBORw0KGgo="})),
     responses(
         (status = 200, description = "Changed", body = Stored, headers(("etag" = String, description = "The content's hash"))),
         (status = 404, description = "Nothing is stored for this key"),
-        (status = 409, description = "Too many writers changed it at once"),
+        (status = 409, description = "Too many writers changed it at once, or the lease is outdated"),
         (status = 412, description = "The precondition does not hold"),
         (status = 507, description = "No space is left"),
     ))]
@@ -243,6 +274,7 @@ pub(super) async fn patch(
     let ttl = params.ttl.map(|seconds| ttl(&api, Some(seconds))).transpose()?;
     let newer = validators(params.origin_etag, params.origin_last_modified, params.head_fingerprint)?;
     let condition = negotiate::condition(&headers, api.clock.now())?;
+    let lease = named(&headers)?;
     let upload = receive(&api, &headers, body, Accepts::MergePatch).await?;
     let patch = upload.source.read_whole(api.config.limits.decoded_bytes)?.unwrap_or_default();
     let limit = api.config.limits.decoded_bytes;
@@ -280,7 +312,8 @@ pub(super) async fn patch(
         let unchanged = Condition::Version(meta.version);
         let terms =
             Terms { validators: known, times, condition: unchanged, version: api.clock.next_version() };
-        match store(&api, "patch", key.clone(), encoded, terms).await {
+        let quality = Some(api.guard().of_facts(encoded.facts.success, encoded.facts.status_code));
+        match store_under(&api, lease, "patch", key.clone(), encoded, terms, quality).await {
             Err(problem) if problem.code() == "precondition_failed" => {}
             outcome => return outcome?.response(),
         }
@@ -291,7 +324,9 @@ pub(super) async fn patch(
     ))
 }
 
-/// Delete a result.
+/// Delete a result, the good one and the failed one.
+///
+/// A precondition is about the good one.
 #[utoipa::path(delete, path = "/v1/result", tag = "results", params(DeleteParams), responses(
     (status = 202, description = "It is gone here; the store that owns it cannot be reached, and will be told",
         headers(("cache-status" = String, description = "`crawlcache; detail=queued`"))),
@@ -307,14 +342,25 @@ pub(super) async fn delete(
 ) -> Result<Response> {
     let key = api.key(caller.namespace(), &params.url, params.variant.as_deref())?;
     let condition = negotiate::condition(&headers, api.clock.now())?;
-    match remove(&api, "delete", &key, condition).await? {
-        DeleteOutcome::Deleted | DeleteOutcome::Absent => Ok(StatusCode::NO_CONTENT.into_response()),
-        DeleteOutcome::Queued => {
-            let header = [(CACHE_STATUS, HeaderValue::from_static("crawlcache; detail=queued"))];
-            Ok((StatusCode::ACCEPTED, header).into_response())
-        }
-        DeleteOutcome::ConditionFailed => Err(failed_precondition(None)),
+    let outcome = remove(&api, "delete", &key, condition).await?;
+    let beside = match outcome {
+        DeleteOutcome::ConditionFailed => return Err(failed_precondition(None)),
+        _ => remove_failed(&api, &key.failed()).await?,
+    };
+    if [outcome, beside].contains(&DeleteOutcome::Queued) {
+        let header = [(CACHE_STATUS, HeaderValue::from_static("crawlcache; detail=queued"))];
+        return Ok((StatusCode::ACCEPTED, header).into_response());
     }
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Deletes the failed result of a key if there is one: a delete of nothing leaves a tombstone in some stores.
+async fn remove_failed(api: &Api, key: &Key) -> Result<DeleteOutcome> {
+    // Where that cannot be known the delete itself says what there is to say.
+    if let Ok(None) = api.results.get(key, GetOptions::consistent(true)).await {
+        return Ok(DeleteOutcome::Absent);
+    }
+    Ok(api.results.delete(key, api.clock.next_version(), Condition::Any).await?)
 }
 
 /// Deletes an entry and counts it.

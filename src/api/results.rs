@@ -10,12 +10,13 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::body::{Accepts, encode_upload, receive};
 use super::caller::{Reader, Writer};
+use super::leases::{LeaseHeader, named, store_under};
 use super::listing::{ListParams, Summary, cursor_text};
 use super::negotiate;
 use super::params::Params;
 use super::problem::{Problem, Result};
 use super::state::Api;
-use super::write::{Stored, Terms, Times, store, ttl};
+use super::write::{Stored, Terms, Times, ttl};
 use crate::domain::Validators;
 use crate::store::ListOrder;
 
@@ -44,7 +45,7 @@ pub(super) async fn list(
     let page = api.results.list(&query).await?;
     let now = api.clock.now();
     Ok(Json(ResultsPage {
-        items: page.items.iter().map(|meta| Summary::of(meta, now)).collect(),
+        items: page.items.iter().map(|meta| Summary::of(meta, api.guard(), now)).collect(),
         next_cursor: page.next.map(|cursor| cursor_text(&query, &cursor)),
     }))
 }
@@ -64,7 +65,7 @@ pub(super) struct PostParams {
 /// Store a result under the `url` in its body.
 ///
 /// Members such as `ttl` or `created_at` are part of the document; how long it stays fresh is the parameter's.
-#[utoipa::path(post, path = "/v1/results", tag = "results", params(PostParams),
+#[utoipa::path(post, path = "/v1/results", tag = "results", params(PostParams, LeaseHeader),
     request_body(content = std::collections::HashMap<String, serde_json::Value>, content_type = "application/json",
         description = "A JSON object with a `url`",
         example = json!({"url": "https://example.com/", "success": true, "status_code": 200, "html": "<html>…</html>"})),
@@ -73,6 +74,7 @@ pub(super) struct PostParams {
         (status = 201, description = "Created", body = Stored),
         (status = 202, description = "Safe here; the store that owns it cannot be reached, and will get it", body = Stored,
             headers(("cache-status" = String, description = "`crawlcache; stored; detail=queued`"))),
+        (status = 409, description = "The lease is outdated: nothing was stored"),
         (status = 412, description = "The precondition does not hold"),
         (status = 507, description = "No space is left"),
     ))]
@@ -86,6 +88,7 @@ pub(super) async fn post(
     let now = api.clock.now();
     let ttl = ttl(&api, params.ttl)?;
     let condition = negotiate::condition(&headers, now)?;
+    let lease = named(&headers)?;
     let upload = receive(&api, &headers, body, Accepts::Json).await?;
     let encoded = encode_upload(&api, upload).await?;
     let Some(url) = encoded.facts.url.clone() else {
@@ -97,5 +100,5 @@ pub(super) async fn post(
     let validators = Validators::default();
     let terms =
         Terms { validators, times: Times::fresh(now, ttl), condition, version: api.clock.next_version() };
-    store(&api, "put", key, encoded, terms).await?.response()
+    store_under(&api, lease, "put", key, encoded, terms, None).await?.response()
 }

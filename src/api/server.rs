@@ -70,7 +70,11 @@ pub async fn serve(api: Api, listener: TcpListener, stop: CancellationToken) -> 
         });
     }
     drop(listener);
-    tokio::time::timeout(api.config.server.shutdown_timeout(), graceful.shutdown()).await.is_ok()
+    // Nobody may hold up the end.
+    api.shared().hub.close();
+    let deadline = tokio::time::Instant::now() + api.config.server.shutdown_timeout();
+    let done = tokio::time::timeout_at(deadline, graceful.shutdown()).await.is_ok();
+    done && tokio::time::timeout_at(deadline, api.shared().hub.ended()).await.is_ok()
 }
 
 fn set_options(stream: &TcpStream) {

@@ -6,14 +6,16 @@ use std::sync::atomic::AtomicU64;
 use tokio::sync::Semaphore;
 
 use super::answers::Answers;
+use super::leases::Hub;
 use super::request_id::RequestIds;
 use super::sessions::Turns;
 use super::worker::Worker;
 use crate::auth::Watched;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::domain::quality::Guard;
 use crate::domain::routing::Side;
-use crate::domain::{Key, Namespace};
+use crate::domain::{Key, KeyError, Namespace};
 use crate::metrics::Metrics;
 use crate::store::recent::Recent;
 use crate::store::routed::Routed;
@@ -85,9 +87,13 @@ pub struct Api(Arc<Shared>);
 pub(super) struct Shared {
     pub(super) parts: Parts,
     pub(super) answers: Answers,
+    /// Tells good results from failed ones.
+    pub(super) guard: Guard,
     /// KiB that request bodies may still take.
     pub(super) body_memory: Arc<Semaphore>,
     pub(super) session_turns: Turns,
+    /// Who waits for leases.
+    pub(super) hub: Hub,
     pub(super) in_flight: AtomicU64,
     pub(super) request_ids: RequestIds,
     pub(super) started: std::time::Instant,
@@ -105,10 +111,17 @@ impl Api {
     pub fn new(parts: Parts) -> Self {
         let answers = Answers::new(parts.config.memory.decoded_bytes);
         let body_memory = Arc::new(Semaphore::new(parts.config.limits.body_memory_bytes.div_ceil(1024)));
+        let results = &parts.config.results;
+        let guard = Guard::new(results.guard, results.failed_statuses.clone(), &results.block_markers)
+            .expect("the configuration bounds the markers, and a test searches for as many");
+        // At most half of the connections: those who store what others wait for need some, too.
+        let waiters = parts.config.leases.max_waiters.min(parts.config.limits.connections / 2);
         Self(Arc::new(Shared {
             answers,
+            guard,
             body_memory,
             session_turns: Turns::new(),
+            hub: Hub::new(waiters),
             in_flight: AtomicU64::new(0),
             request_ids: RequestIds::new(),
             started: std::time::Instant::now(),
@@ -129,7 +142,12 @@ impl Api {
         &self.0
     }
 
-    /// The key of a result, with the url in the configured form.
+    /// Tells good results from failed ones.
+    pub(super) fn guard(&self) -> &Guard {
+        &self.0.guard
+    }
+
+    /// The key of a (good) result, with the url in the configured form.
     pub(super) fn key(
         &self,
         namespace: &Namespace,
@@ -137,6 +155,8 @@ impl Api {
         variant: Option<&str>,
     ) -> super::problem::Result<Key> {
         let url = self.config.results.canonical_urls.apply(url)?;
-        Ok(Key::new(namespace, &url, variant.unwrap_or_default())?)
+        let key = Key::new(namespace, &url, variant.unwrap_or_default())?;
+        // Only stores name failed results by their keys.
+        if key.is_failed() { Err(KeyError::VariantCharacter.into()) } else { Ok(key) }
     }
 }

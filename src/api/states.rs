@@ -17,12 +17,15 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::body::{Accepts, read_json, receive};
 use super::caller::Reader;
-use super::lookup::{Accepted, count_miss, count_state, json_type};
+use super::leases;
+use super::listing::shown;
+use super::lookup::{Accepted, Missed, count_miss, count_state, json_type, wanted};
 use super::params::{NoParams, Params};
 use super::problem::{Problem, Result};
 use super::state::Api;
 use crate::domain::document::MAX_FIELDS;
-use crate::domain::{Key, MissReason};
+use crate::domain::quality::{Quality, Wanted};
+use crate::domain::{Freshness, Key, Meta, MissReason};
 
 /// The most keys in one request.
 const MAX_KEYS: usize = 10_000;
@@ -46,6 +49,10 @@ pub(super) struct LookupRequest<'a> {
     #[serde(default)]
     #[schema(value_type = Vec<String>)]
     require: Names,
+    /// `best`: the good result if it is acceptable, else the failed one; `good` or `failed`: only that one.
+    #[serde(default)]
+    #[schema(schema_with = wanted)]
+    quality: Wanted,
 }
 
 /// A list of which no more than `N` items are kept: the rest is only counted, however long it is.
@@ -194,16 +201,18 @@ pub(super) struct Counts {
     fresh: usize,
     stale: usize,
     absent: usize,
+    /// Absent, and somebody has the lease to fetch it.
+    leased: usize,
     invalid: usize,
 }
 
 /// The state of one key.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct KeyState {
-    /// `fresh` and `stale` can be read, `absent` cannot, `invalid` is no key.
+    /// `fresh` and `stale` can be read, `absent` cannot, `leased` cannot yet, `invalid` is no key.
     #[schema(example = "fresh")]
     state: &'static str,
-    /// Why it is absent: `absent`, `expired`, `too_old`, `field_missing`; or what is wrong with the key.
+    /// Why it is absent: `absent`, `expired`, `too_old`, `field_missing`, `failed`; or what is wrong with the key.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<Cow<'static, str>>,
     /// Seconds since it was stored or confirmed.
@@ -215,11 +224,25 @@ pub(super) struct KeyState {
     /// The hash of the content.
     #[serde(skip_serializing_if = "Option::is_none")]
     etag: Option<String>,
+    /// `failed` where what can be read is a failed result.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quality: Option<&'static str>,
 }
 
 impl KeyState {
     fn without(state: &'static str, reason: impl Into<Cow<'static, str>>) -> Self {
-        Self { state, reason: Some(reason.into()), age: None, ttl: None, etag: None }
+        Self { state, reason: Some(reason.into()), age: None, ttl: None, etag: None, quality: None }
+    }
+
+    fn readable(meta: &Meta, freshness: Freshness, quality: Quality) -> Self {
+        Self {
+            state: if freshness.is_stale() { "stale" } else { "fresh" },
+            reason: None,
+            age: Some(freshness.age),
+            ttl: Some(freshness.ttl),
+            etag: Some(meta.etag.to_string()),
+            quality: shown(quality),
+        }
     }
 }
 
@@ -246,6 +269,7 @@ pub(super) async fn lookup(
             stale: request.stale.unwrap_or(0),
         },
         require: request.require.within("names")?,
+        quality: request.quality,
     };
     let mut results = Vec::with_capacity(asked.len());
     let mut keys: Vec<Key> = Vec::with_capacity(asked.len());
@@ -261,25 +285,14 @@ pub(super) async fn lookup(
             Err(problem) => results.push(KeyState::without("invalid", problem.detail().to_owned())),
         }
     }
-    let metas = api.results.get_metas(&keys).await?;
-    let now = api.clock.now();
-    for ((place, key), meta) in places.into_iter().zip(&keys).zip(metas) {
-        let Some(meta) = meta else {
-            count_miss(&api, "lookup", MissReason::Absent);
-            continue;
-        };
-        results[place] = match accepted.judge(&meta, now) {
-            Ok(freshness) => {
-                let state = if freshness.is_stale() { "stale" } else { "fresh" };
-                count_state(&api, if freshness.is_stale() { "stale" } else { api.lookup_hit(key) });
-                let etag = Some(meta.etag.to_string());
-                KeyState { state, reason: None, age: Some(freshness.age), ttl: Some(freshness.ttl), etag }
-            }
-            Err(reason) => {
-                count_miss(&api, "lookup", reason);
-                KeyState::without("absent", reason.as_str())
-            }
-        };
+    for (place, state) in places.iter().copied().zip(states_of(&api, &accepted, &keys).await?) {
+        results[place] = state;
+    }
+    let absent: Vec<(usize, &Key)> =
+        places.iter().copied().zip(&keys).filter(|(place, _)| results[*place].state == "absent").collect();
+    let held = leases::held(&api, &absent.iter().map(|(_, key)| *key).collect::<Vec<_>>()).await;
+    for ((place, _), _) in absent.iter().zip(held).filter(|(_, held)| *held) {
+        results[*place].state = "leased";
     }
     let mut counts = Counts::default();
     for result in &results {
@@ -287,10 +300,56 @@ pub(super) async fn lookup(
             "fresh" => counts.fresh += 1,
             "stale" => counts.stale += 1,
             "absent" => counts.absent += 1,
+            "leased" => counts.leased += 1,
             _ => counts.invalid += 1,
         }
     }
     let body = serde_json::to_vec(&LookupResponse { counts, results })
         .map_err(|error| Problem::new("internal_error", format!("the answer cannot be written: {error}")))?;
     Ok(([json_type()], body).into_response())
+}
+
+/// The states of keys, in their order, counted. Only where the one result of a key is no answer the other is looked at.
+async fn states_of(api: &Api, accepted: &Accepted, keys: &[Key]) -> Result<Vec<KeyState>> {
+    let judge = |key: &Key, meta: Option<&Meta>| -> std::result::Result<KeyState, Missed> {
+        let meta = meta.ok_or(Missed::ABSENT)?;
+        let (freshness, quality) = accepted.judge(api.guard(), meta, api.clock.now())?;
+        count_state(
+            api,
+            match quality {
+                Quality::Failed(_) => "hit_failed",
+                Quality::Good if freshness.is_stale() => "stale",
+                Quality::Good => api.lookup_hit(key),
+            },
+        );
+        Ok(KeyState::readable(meta, freshness, quality))
+    };
+    let first: Cow<'_, [Key]> = match accepted.quality {
+        Wanted::Failed => keys.iter().map(Key::failed).collect(),
+        Wanted::Best | Wanted::Good => Cow::Borrowed(keys),
+    };
+    let metas = api.results.get_metas(&first).await?;
+    let mut states: Vec<_> = first.iter().zip(&metas).map(|(key, meta)| judge(key, meta.as_ref())).collect();
+    let (places, second): (Vec<usize>, Vec<Key>) = keys
+        .iter()
+        .enumerate()
+        .filter(|(place, _)| states[*place].is_err())
+        .filter_map(|(place, key)| Some((place, accepted.second(api.guard(), key)?)))
+        .unzip();
+    if !second.is_empty() {
+        let metas = api.results.get_metas(&second).await?;
+        for ((place, key), meta) in places.into_iter().zip(&second).zip(&metas) {
+            let beside = judge(key, meta.as_ref());
+            let state = &mut states[place];
+            *state = match (&*state, beside) {
+                (Err(missed), Err(beside)) => Err(missed.and(beside)),
+                (_, found) => found,
+            };
+        }
+    }
+    let counted = |missed: Missed| {
+        count_miss(api, "lookup", missed.reason);
+        KeyState::without("absent", missed.reason.as_str())
+    };
+    Ok(states.into_iter().map(|state| state.unwrap_or_else(counted)).collect())
 }

@@ -95,7 +95,7 @@ async fn line(api: Api, key: Key) -> Result<Option<Line>> {
         }
         Err(error) => return Err(error.into()),
     };
-    document_line(&api, export_head(&hit.entry), hit.entry, None).await.map(Some)
+    document_line(&api, export_head(&hit.entry, api.guard()), hit.entry, None).await.map(Some)
 }
 
 /// Lines whose outcomes one import names at most.
@@ -171,7 +171,7 @@ impl ImportReport {
 /// Import results.
 ///
 /// One JSON object a line, as `/v1/results/export` writes it: `url`, `document`, and optionally `variant`,
-/// `created_at`, `updated_at`, `expires_at`, `ttl`, `validators`. The results keep those times. A bad line is
+/// `created_at`, `updated_at`, `expires_at`, `ttl`, `validators`, `quality`. The results keep those times. A bad line is
 /// counted and never fails the rest. There is no limit on the number of lines, unless their outcomes are asked for.
 #[utoipa::path(post, path = "/v1/results/import", tag = "results", params(ImportParams),
     request_body(content = String, content_type = "application/x-ndjson",

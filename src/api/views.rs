@@ -18,13 +18,14 @@ use utoipa::IntoParams;
 use super::answers::{Answer, encode, sent_in_turn};
 use super::body::blocking;
 use super::caller::Reader;
-use super::lookup::{Accepted, Found, find, number};
+use super::lookup::{Accepted, Found, find, number, wanted};
 use super::negotiate;
 use super::params::Params;
 use super::problem::{Problem, Result};
 use super::state::Api;
 use crate::domain::MissReason;
 use crate::domain::document::Coding;
+use crate::domain::quality::Wanted;
 use crate::store::GetOptions;
 
 /// The fields whose views are text, and are sent in the coding that the client prefers.
@@ -48,6 +49,10 @@ pub(super) struct ViewParams {
     max_age: Option<u64>,
     /// How many seconds past expiry are still acceptable.
     stale: Option<u64>,
+    /// `best`: the good result if it is acceptable, else the failed one; `good` or `failed`: only that one.
+    #[serde(default)]
+    #[param(schema_with = wanted)]
+    quality: Wanted,
     /// For markdown that was stored in several forms, which one: `raw_markdown` unless named.
     #[param(example = "fit_markdown")]
     form: Option<String>,
@@ -136,7 +141,7 @@ async fn view(
     render: impl FnOnce(Vec<u8>) -> Result<(&'static str, Vec<u8>)> + Send + 'static,
 ) -> Result<Response> {
     let key = api.key(caller.namespace(), &params.url, params.variant.as_deref())?;
-    let mut accepted = Accepted::new(params.max_age, params.stale, None)?;
+    let mut accepted = Accepted::new(params.max_age, params.stale, None, params.quality)?;
     // A result without the field is no answer here, and is not counted as one.
     accepted.require.push(field.to_owned());
     let options = GetOptions::consistent(negotiate::wants_consistent(headers));

@@ -6,17 +6,19 @@ use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::body::blocking;
 use super::lookup::{CACHE_STATUS, json_type};
 use super::negotiate::etag_header;
 use super::params::bounded;
 use super::problem::{Problem, Result};
 use super::state::Api;
 use crate::domain::document::{Coding, Encoded};
+use crate::domain::quality::{Quality, Why};
 use crate::domain::{Etag, Key, Meta, Timestamp, Validators, Version};
 use crate::store::{Condition, Put, PutOutcome};
 
 /// What a write stored.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub(super) struct Stored {
     /// `created`, `replaced`, `refreshed` (the same content), `superseded` (somebody stored a newer one meanwhile), or
     /// `queued` (it is safe here, and the store that owns it will get it when it can be reached again).
@@ -37,6 +39,12 @@ pub(super) struct Stored {
     pub(super) raw_bytes: u64,
     /// Its size as stored, in bytes.
     pub(super) stored_bytes: u64,
+    /// `good`, or `failed`: then it is kept beside the good result, which stays as it is.
+    #[schema(example = "good")]
+    pub(super) quality: &'static str,
+    /// Why it is failed: `success` (the document says so), `status` (its status code says so) or `blocked` (a block page).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) why: Option<&'static str>,
 }
 
 /// The times of an entry.
@@ -57,6 +65,11 @@ impl Times {
     pub(super) fn fetched(self, at: Timestamp) -> Self {
         let updated_at = at.min(self.updated_at);
         Self { created_at: updated_at, updated_at, ..self }
+    }
+
+    /// The same, fresh for at most `seconds` from `now`.
+    pub(super) fn at_most(self, now: Timestamp, seconds: u64) -> Self {
+        Self { expires_at: self.expires_at.min(now.plus_secs(seconds)), ..self }
     }
 
     pub(super) fn patched(meta: &Meta, now: Timestamp, confirmed: bool, ttl: Option<u64>) -> Self {
@@ -119,8 +132,42 @@ pub(super) struct Terms {
     pub(super) version: Version,
 }
 
-/// Stores an encoded document and counts it.
+/// Stores an encoded document where its quality says, and counts it: a failed one beside the good one, for a short time.
 pub(super) async fn store(api: &Api, op: &str, key: Key, encoded: Encoded, terms: Terms) -> Result<Written> {
+    let (quality, encoded) = if api.guard().is_slow(&encoded) {
+        let api = api.clone();
+        blocking(move || Ok((api.guard().judge(&encoded), encoded))).await?
+    } else {
+        (api.guard().judge(&encoded), encoded)
+    };
+    match quality {
+        Quality::Good => keep(api, op, key, encoded, terms, quality).await,
+        Quality::Failed(_) => store_failed(api, op, &key, encoded, terms, quality).await,
+    }
+}
+
+/// Stores an encoded document beside the good one, and counts it.
+pub(super) async fn store_failed(
+    api: &Api,
+    op: &str,
+    key: &Key,
+    encoded: Encoded,
+    terms: Terms,
+    quality: Quality,
+) -> Result<Written> {
+    let times = terms.times.at_most(api.clock.now(), api.config.results.failed_ttl_seconds);
+    keep(api, op, key.failed(), encoded, Terms { times, ..terms }, quality).await
+}
+
+/// Stores an encoded document under exactly that key, and counts it.
+pub(super) async fn keep(
+    api: &Api,
+    op: &str,
+    key: Key,
+    encoded: Encoded,
+    terms: Terms,
+    quality: Quality,
+) -> Result<Written> {
     let Encoded { frame, layout, etag, facts } = encoded;
     let Terms { validators, times, condition, version } = terms;
     let meta = Meta {
@@ -135,14 +182,17 @@ pub(super) async fn store(api: &Api, op: &str, key: Key, encoded: Encoded, terms
         validators: facts.validators.updated_by(&validators),
         layout,
     };
+    let why = quality.why().map(Why::as_str);
     let stored = Stored {
         outcome: "",
         url: meta.key.url().to_owned(),
-        variant: meta.key.variant().to_owned(),
+        variant: meta.key.caller_variant().to_owned(),
         etag: etag.to_string(),
         expires_at: meta.expires_at,
         raw_bytes: meta.layout.raw_size(),
         stored_bytes: meta.layout.stored_size(),
+        quality: quality.as_str(),
+        why,
     };
     let outcome = api.results.put(Put { meta, frame: Some(frame), condition }).await;
     let (result, status) = match &outcome {
@@ -158,6 +208,9 @@ pub(super) async fn store(api: &Api, op: &str, key: Key, encoded: Encoded, terms
     if outcome? == PutOutcome::ConditionFailed {
         return Err(failed_precondition(None));
     }
+    if let Some(why) = why {
+        api.metrics.failed_results.with_label_values(&[why]).inc();
+    }
     Ok(Written { status, etag, stored: Stored { outcome: result, ..stored } })
 }
 
@@ -170,6 +223,11 @@ pub(super) struct Written {
 }
 
 impl Written {
+    /// Whether nothing was stored because what is there is newer.
+    pub(super) fn is_superseded(&self) -> bool {
+        self.stored.outcome == "superseded"
+    }
+
     /// 200, 201 or 202 with what was stored.
     pub(super) fn response(self) -> Result<Response> {
         let body = serde_json::to_vec(&self.stored).map_err(|error| {

@@ -38,6 +38,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "NAMES")]
     require: Option<String>,
 
+    /// Good results only, failed ones only, or the good one if it will do, else the failed one (the default)
+    #[arg(long, value_parser = ["best", "good", "failed"])]
+    quality: Option<String>,
+
     /// One field by itself, as what it is: text or a binary file instead of JSON
     #[arg(long, value_enum, conflicts_with_all = ["fields", "require"])]
     field: Option<Field>,
@@ -113,6 +117,7 @@ pub(super) async fn run(args: Args, _global: &Global) -> Outcome {
         ("max_age", seconds(args.max_age)),
         ("stale", seconds(args.stale)),
         ("require", args.require),
+        ("quality", args.quality),
     ];
     let response = service.send_again(service.request(Method::GET, path, &query)).await?;
     match show {

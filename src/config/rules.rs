@@ -8,6 +8,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::secret::EncryptionKey;
+use crate::domain::quality::{MAX_MARKER_CHARS, MAX_MARKERS, Statuses};
 use crate::domain::routing::Percent;
 
 /// The longest time to live: a hundred years, within what `Timestamp` can hold.
@@ -51,6 +52,10 @@ pub(super) enum Rule {
         max: usize,
         also: &'static str,
     },
+    /// Status codes and classes of them.
+    Statuses,
+    /// Phrases to look for.
+    Markers,
 }
 
 const fn key(path: &'static str, rule: Rule) -> Key {
@@ -85,6 +90,14 @@ pub(super) static KEYS: &[Key] = &[
     integer("results.keep_stale_seconds", 0, CENTURY_SECONDS),
     integer("results.compression_level", 1, 19),
     key("results.canonical_urls", Rule::Choice(&["off", "v1"])),
+    key("results.guard", Rule::Boolean),
+    key("results.failed_statuses", Rule::Statuses),
+    integer("results.failed_ttl_seconds", 1, CENTURY_SECONDS),
+    key("results.block_markers", Rule::Markers),
+    integer("leases.seconds", 1, 86_400),
+    integer("leases.max_seconds", 1, 86_400),
+    integer("leases.max_wait_seconds", 0, 3600),
+    integer("leases.max_waiters", 0, 1_000_000),
     integer("memory.bytes", 0, TEBIBYTE),
     integer("memory.decoded_bytes", 0, TEBIBYTE),
     integer("memory.trust_seconds", 0, 86_400),
@@ -146,9 +159,11 @@ pub(super) static KEYS: &[Key] = &[
 ];
 
 /// Pairs of keys of which the first must not be more than the second.
-pub(super) const AT_MOST: [(&str, &str); 4] = [
+pub(super) const AT_MOST: [(&str, &str); 6] = [
     ("limits.body_bytes", "limits.body_memory_bytes"),
     ("results.ttl_seconds", "results.max_ttl_seconds"),
+    ("leases.seconds", "leases.max_seconds"),
+    ("leases.max_wait_seconds", "limits.request_seconds"),
     ("dynamodb.attempt_millis", "dynamodb.operation_millis"),
     ("s3.attempt_millis", "s3.operation_millis"),
 ];
@@ -184,6 +199,15 @@ impl Rule {
                     Err(_) => Err(value),
                 };
             }
+            (Self::Statuses, Value::Array(items)) => {
+                // A code may be written as a number: it is kept as a text like the others.
+                let texts: Option<Vec<String>> = items.iter().map(status_text).collect();
+                return match texts.filter(|texts| Statuses::new(texts).is_ok()) {
+                    Some(texts) => Ok(Value::Array(texts.into_iter().map(Value::String).collect())),
+                    None => Err(value),
+                };
+            }
+            (Self::Markers, Value::Array(items)) => items.len() <= MAX_MARKERS && items.iter().all(is_marker),
             (Self::Boolean, Value::Boolean(_)) => true,
             (Self::Choice(choices), Value::String(text)) => choices.contains(&text.as_str()),
             (Self::Address, Value::String(text)) => SocketAddr::from_str(text).is_ok(),
@@ -213,6 +237,7 @@ impl Rule {
                 _ => return None,
             }),
             Self::Path | Self::OptionalPath => Value::String(text.to_owned()),
+            Self::Statuses | Self::Markers => list_in(trimmed)?,
             _ => Value::String(trimmed.to_owned()),
         };
         self.check(value).ok()
@@ -244,6 +269,12 @@ impl Rule {
                 let also: Vec<String> = also.chars().map(|c| format!("`{c}`")).collect();
                 format!("{min} to {max} of A-Z, a-z, 0-9, {}", also.join(", "))
             }
+            Self::Statuses => {
+                "a list of status codes from 100 to 999 and of classes such as \"4xx\"".to_owned()
+            }
+            Self::Markers => format!(
+                "a list of at most {MAX_MARKERS} texts of 1 to {MAX_MARKER_CHARS} characters, no control characters"
+            ),
         }
     }
 }
@@ -257,6 +288,33 @@ fn is_service_url(text: &str) -> bool {
             && url.query().is_none()
             && url.fragment().is_none()
     })
+}
+
+/// A list as a variable or an argument has it: as TOML writes it, or its items with commas between them.
+fn list_in(text: &str) -> Option<Value> {
+    if text.starts_with('[') {
+        let mut table: toml::Table = format!("list = {text}").parse().ok()?;
+        // More than one line could set other keys; there is no place for them here.
+        return table.remove("list").filter(|_| table.is_empty());
+    }
+    let items = text.split(',').filter(|_| !text.is_empty());
+    Some(Value::Array(items.map(|item| Value::String(item.trim().to_owned())).collect()))
+}
+
+fn status_text(item: &Value) -> Option<String> {
+    match item {
+        Value::String(text) => Some(text.clone()),
+        Value::Integer(code) => Some(code.to_string()),
+        _ => None,
+    }
+}
+
+fn is_marker(item: &Value) -> bool {
+    let fits = |text: &str| {
+        let chars = text.chars().count();
+        (1..=MAX_MARKER_CHARS).contains(&chars) && !text.trim().is_empty() && !text.contains(char::is_control)
+    };
+    item.as_str().is_some_and(fits)
 }
 
 fn is_path(text: &str) -> bool {
@@ -373,6 +431,32 @@ mod tests {
             assert_eq!(table.parse(text).is_some(), accepted, "{text}");
         }
         assert_eq!(table.allowed(), "3 to 255 of A-Z, a-z, 0-9, `-`, `_`, `.`");
+    }
+
+    #[test]
+    fn lists_are_toml_or_have_commas() {
+        let list = |texts: &[&str]| Some(Value::Array(texts.iter().copied().map(Value::from).collect()));
+        let statuses = rule("results.failed_statuses");
+        for (text, texts) in [
+            ("4xx, 503", list(&["4xx", "503"])),
+            ("[404, \"5xx\"]", list(&["404", "5xx"])),
+            ("", list(&[])),
+            ("[]", list(&[])),
+        ] {
+            assert_eq!(statuses.parse(text), texts, "{text}");
+        }
+        for text in ["4yy", "404;500", "[404", "404,", "[true]", "[]\nother = 1", "99", "{}"] {
+            assert_eq!(statuses.parse(text), None, "{text}");
+        }
+        assert_eq!(statuses.check(Value::Integer(404)), Err(Value::Integer(404)), "a file has types");
+        let markers = rule("results.block_markers");
+        assert_eq!(markers.parse("Access Denied,captcha"), list(&["Access Denied", "captcha"]));
+        assert_eq!(markers.parse("[\"Sorry, you\"]"), list(&["Sorry, you"]));
+        for text in ["a,,b", "[\"\"]", "[1]", "[\"a\\nb\"]", "[\" \"]"] {
+            assert_eq!(markers.parse(text), None, "{text}");
+        }
+        assert_eq!(markers.parse(&"x".repeat(MAX_MARKER_CHARS + 1)), None);
+        assert_eq!(markers.parse(&"x,".repeat(MAX_MARKERS)), None);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer};
 use super::load::{Options, load};
 use super::secret::EncryptionKey;
 use crate::domain::CanonicalForm;
+use crate::domain::quality::Statuses;
 use crate::domain::routing::{Force, OnOwnerFailure, Percent, Policy};
 
 /// The whole configuration, checked. `config/default.toml` documents each key.
@@ -23,6 +24,8 @@ pub struct Config {
     pub limits: Limits,
     /// How crawl results are kept.
     pub results: Results,
+    /// Who fetches what.
+    pub leases: Leases,
     /// The memory tier.
     pub memory: Memory,
     /// Which store.
@@ -136,6 +139,19 @@ pub struct Results {
     /// How urls become keys: `"off"` is [`CanonicalForm::Exact`], `"v1"` is [`CanonicalForm::V1`].
     #[serde(deserialize_with = "canonical_form")]
     pub canonical_urls: CanonicalForm,
+    /// Whether failed results are kept apart from good ones.
+    pub guard: bool,
+    /// The status codes that make a result a failed one.
+    #[serde(deserialize_with = "statuses")]
+    pub failed_statuses: Statuses,
+    /// How long a failed result answers at most.
+    pub failed_ttl_seconds: u64,
+    /// What the pages say on which a site turns a crawler away.
+    pub block_markers: Vec<String>,
+}
+
+fn statuses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Statuses, D::Error> {
+    Statuses::new(Vec::<String>::deserialize(deserializer)?).map_err(serde::de::Error::custom)
 }
 
 fn canonical_form<'de, D: Deserializer<'de>>(deserializer: D) -> Result<CanonicalForm, D::Error> {
@@ -144,6 +160,20 @@ fn canonical_form<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Canonica
         "v1" => Ok(CanonicalForm::V1),
         _ => Err(serde::de::Error::custom("expected `off` or `v1`")),
     }
+}
+
+/// `[leases]`: who fetches what, and who waits for it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Leases {
+    /// How long a lease lasts when the request does not say; at most `max_seconds`.
+    pub seconds: u64,
+    /// The longest lease that a request may ask for.
+    pub max_seconds: u64,
+    /// The longest wait for another's lease that a request may ask for; at most `limits.request_seconds`.
+    pub max_wait_seconds: u64,
+    /// How many requests wait at once.
+    pub max_waiters: usize,
 }
 
 /// `[memory]`: the memory tier in front of the store.

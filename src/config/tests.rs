@@ -64,6 +64,8 @@ fn another(key: &Key, default: &Value) -> String {
         Rule::Directives => "debug".to_owned(),
         Rule::OptionalUrl => "http://[::1]:8000".to_owned(),
         Rule::Name { .. } => "another-name".to_owned(),
+        Rule::Statuses => "[404, \"5xx\"]".to_owned(),
+        Rule::Markers => "Access Denied,captcha".to_owned(),
     }
 }
 
@@ -192,6 +194,11 @@ fn every_rule_is_as_strict_as_its_field() {
             Rule::Directives => vec!["off".into()],
             Rule::OptionalUrl => vec!["".into(), "http://localhost:8000".into()],
             Rule::Name { min, max, .. } => vec!["a".repeat(min).into(), "a".repeat(max).into()],
+            Rule::Statuses => vec![
+                Value::Array(vec![]),
+                Value::Array(vec![100.into(), "999".into(), "1xx".into(), "9xx".into()]),
+            ],
+            Rule::Markers => vec![Value::Array(vec![]), Value::Array(vec!["é".repeat(200).into(); 256])],
         };
         for value in extremes {
             let (section, name) = key.split();

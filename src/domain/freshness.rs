@@ -25,6 +25,8 @@ pub enum MissReason {
     FieldMissing,
     /// The url is there under other variants only.
     Variant,
+    /// The last fetch failed, and only good results were asked for.
+    Failed,
 }
 
 impl MissReason {
@@ -36,6 +38,7 @@ impl MissReason {
             Self::TooOld => "too_old",
             Self::FieldMissing => "field_missing",
             Self::Variant => "variant",
+            Self::Failed => "failed",
         }
     }
 }

@@ -11,6 +11,9 @@ pub const MAX_URL_BYTES: usize = 8192;
 /// The longest variant in characters.
 pub const MAX_VARIANT_CHARS: usize = 256;
 
+/// What follows the caller's variant in the key of a failed result. No caller's variant can contain a space.
+const FAILED: &str = " failed";
+
 /// The longest namespace in bytes.
 const MAX_NAMESPACE_BYTES: usize = 64;
 
@@ -162,11 +165,14 @@ impl Eq for Key {}
 impl Key {
     /// Checks the three parts and hashes them. The url is taken exactly as it is.
     ///
+    /// The variant may be the stored text of a failed result's key (see [`Key::failed`]): stores make keys of what they
+    /// have kept. Who makes one of what a caller says must refuse those ([`Key::is_failed`]).
+    ///
     /// # Errors
     /// The first rule that a part breaks.
     pub fn new(namespace: &Namespace, url: &str, variant: &str) -> Result<Self, KeyError> {
         check_url(url)?;
-        check_variant(variant)?;
+        check_variant(variant.strip_suffix(FAILED).unwrap_or(variant))?;
         let id = KeyId::of(namespace.as_str(), url, variant);
         Ok(Self { namespace: namespace.clone(), url: url.into(), variant: variant.into(), id })
     }
@@ -181,9 +187,30 @@ impl Key {
         &self.url
     }
 
-    /// The variant; empty for the default one.
+    /// The variant as stores keep it; empty for the default one. [`Key::caller_variant`] is what callers know.
     pub fn variant(&self) -> &str {
         &self.variant
+    }
+
+    /// The variant that the caller named, whichever of the two results it is.
+    pub fn caller_variant(&self) -> &str {
+        self.variant.strip_suffix(FAILED).unwrap_or(&self.variant)
+    }
+
+    /// Whether it is the key of a failed result.
+    pub fn is_failed(&self) -> bool {
+        self.variant.ends_with(FAILED)
+    }
+
+    /// The key under which the failed result of the same page is kept, beside the good one.
+    #[must_use]
+    pub fn failed(&self) -> Self {
+        if self.is_failed() {
+            return self.clone();
+        }
+        let variant = [&*self.variant, FAILED].concat();
+        let id = KeyId::of(self.namespace.as_str(), &self.url, &variant);
+        Self { namespace: self.namespace.clone(), url: self.url.clone(), variant: variant.into(), id }
     }
 
     /// The hash under which stores keep the result.
@@ -328,6 +355,30 @@ mod tests {
         assert_eq!(key("https://a/", "a b").unwrap_err(), KeyError::VariantCharacter);
         for name in ["", "Upper", "a b", "a/b", &"n".repeat(65)] {
             assert_eq!(Namespace::new(name).unwrap_err(), KeyError::Namespace, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_failed_result_has_a_key_of_its_own() {
+        for variant in ["", "mobile", &"é".repeat(256)] {
+            let good = key("https://example.com/", variant).expect("valid");
+            let failed = good.failed();
+            assert!(!good.is_failed() && failed.is_failed());
+            assert_ne!(good.id(), failed.id());
+            assert_eq!((good.caller_variant(), failed.caller_variant()), (variant, variant));
+            assert_eq!(failed.failed(), failed);
+            // As stores read it back.
+            let back = key(failed.url(), failed.variant()).expect("a stored key");
+            assert_eq!((back.id(), back.is_failed()), (failed.id(), true));
+        }
+        // Frozen, as the others are.
+        let failed = key("https://example.com/", "mobile").expect("valid").failed();
+        assert_eq!(failed.variant(), "mobile failed");
+        for variant in ["failed", "mobilefailed"] {
+            assert!(!key("https://a/", variant).expect("valid").is_failed());
+        }
+        for variant in [" failed failed", " Failed", "failed ", "a b failed", "  failed", " "] {
+            assert_eq!(key("https://a/", variant).unwrap_err(), KeyError::VariantCharacter, "{variant:?}");
         }
     }
 

@@ -7,6 +7,7 @@ mod freshness;
 pub mod gate;
 mod key;
 pub mod lease;
+pub mod quality;
 pub mod routing;
 pub mod session;
 mod time;

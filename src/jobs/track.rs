@@ -109,11 +109,13 @@ impl What<'_> {
     fn finding(self, outcome: &str, detail: String) -> Finding {
         let (namespace, name, variant) = match self {
             Self::Result(key) => {
-                (key.namespace().to_string(), key.url().to_owned(), key.variant().to_owned())
+                (key.namespace().to_string(), key.url().to_owned(), key.caller_variant().to_owned())
             }
             Self::Session(namespace, id) => (namespace.to_string(), id.to_string(), String::new()),
             Self::Unknown(_, row) => (String::new(), format!("row {row}"), String::new()),
         };
+        let of_failed = matches!(self, Self::Result(key) if key.is_failed());
+        let detail = if of_failed { format!("the failed result: {detail}") } else { detail };
         let (kind, outcome) = (self.kind().as_str().to_owned(), outcome.to_owned());
         Finding { kind, namespace, name, variant, outcome, detail }
     }

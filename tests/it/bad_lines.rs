@@ -219,5 +219,8 @@ fn a_lookup_has_at_most_ten_thousand_keys() {
     let problem = server.post("/v1/results/lookup", &json!({"keys": keys})).problem(413, "body_too_large");
     assert_eq!(problem["limit_keys"], 10_000);
     let answer = server.post("/v1/results/lookup", &json!({"keys": keys[1..]})).is(200).json();
-    assert_eq!(answer["counts"], json!({"fresh": 0, "stale": 0, "absent": 10_000, "invalid": 0}));
+    assert_eq!(
+        answer["counts"],
+        json!({"fresh": 0, "stale": 0, "absent": 10_000, "leased": 0, "invalid": 0})
+    );
 }

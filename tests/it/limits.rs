@@ -132,7 +132,7 @@ fn a_head_over_the_limit_is_refused() {
 
 #[test]
 fn a_body_that_does_not_arrive_in_time_is_408() {
-    let server = Server::start(&[("limits.request_seconds", "1")]);
+    let server = Server::start(&[("limits.request_seconds", "1"), ("leases.max_wait_seconds", "1")]);
     let head =
         |target: &str| format!("PUT {target} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 100\r\n\r\n{{");
     let mut connection = server.connect();

@@ -60,6 +60,26 @@ fn product(name: &str, labels: &[(&str, &[&str])]) -> Vec<String> {
     sets.into_iter().map(|set| format!("{name}{{{set}}}")).collect()
 }
 
+/// What the errors of a backend can be.
+const REASONS: [&str; 16] = [
+    "overloaded",
+    "unavailable",
+    "full",
+    "read_only",
+    "corrupt",
+    "throttled",
+    "timeout",
+    "access_denied",
+    "credentials",
+    "clock_skew",
+    "missing_table",
+    "wrong_schema",
+    "too_large",
+    "unsupported",
+    "cursor",
+    "backend",
+];
+
 /// What backends are timed at.
 const BACKEND_OPERATIONS: [&str; 16] = [
     "get",
@@ -89,33 +109,17 @@ fn every_series_is_there_at_zero_from_the_start() {
         "hit_memory",
         "hit_sqlite",
         "hit_dynamodb",
+        "hit_failed",
         "stale",
         "miss_absent",
         "miss_expired",
         "miss_too_old",
         "miss_field",
         "miss_variant",
+        "miss_failed",
         "error",
     ];
     let writes = ["created", "replaced", "refreshed", "superseded", "deleted", "absent", "conflict", "error"];
-    let reasons = [
-        "overloaded",
-        "unavailable",
-        "full",
-        "read_only",
-        "corrupt",
-        "throttled",
-        "timeout",
-        "access_denied",
-        "credentials",
-        "clock_skew",
-        "missing_table",
-        "wrong_schema",
-        "too_large",
-        "unsupported",
-        "cursor",
-        "backend",
-    ];
     let mut zero = Vec::new();
     zero.extend(product(
         "lookups_total",
@@ -129,8 +133,12 @@ fn every_series_is_there_at_zero_from_the_start() {
     ] {
         zero.extend(product("writes_total", &[("op", ops), ("result", results)]));
     }
-    zero.extend(product("backend_errors_total", &[("backend", &[backend()]), ("reason", &reasons)]));
+    zero.extend(product("backend_errors_total", &[("backend", &[backend()]), ("reason", &REASONS)]));
+    let leases = ["won", "held", "fresh", "failed", "renewed", "lost", "released", "stored", "outdated"];
+    zero.extend(product("leases_total", &[("result", &leases)]));
+    zero.extend(["lease_waiters".to_owned(), "lease_wait_seconds_count".to_owned()]);
     zero.extend(product("http_shed_total", &[("reason", &["concurrency", "connections", "body_memory"])]));
+    zero.extend(product("failed_results_total", &[("why", &["success", "status", "blocked"])]));
     zero.extend(product("auth_failures_total", &[("reason", &["missing", "invalid", "scope"])]));
     zero.extend(product("removed_entries_total", &[("reason", &["expired", "size"])]));
     zero.extend(product("removed_sessions_total", &[("reason", &["expired"])]));

@@ -2,15 +2,20 @@
 
 use std::path::Path;
 
-use crawlcache::auth::{NewToken, Scope, TokensFile};
+use crawlcache::auth::{NewToken, Scope, Scopes, TokensFile};
 use crawlcache::domain::{Namespace, Timestamp};
 use serde_json::json;
 
 use crate::support::{Request, Server, eventually, result_of};
 
 /// Adds a token to the tokens file of a data directory: its id and its text.
-fn token(data_dir: &Path, scope: Scope, namespace: &str, expires_at: Option<Timestamp>) -> (String, String) {
-    let mut new = NewToken::new("a crawler", scope.into());
+pub(crate) fn token(
+    data_dir: &Path,
+    scopes: impl Into<Scopes>,
+    namespace: &str,
+    expires_at: Option<Timestamp>,
+) -> (String, String) {
+    let mut new = NewToken::new("a crawler", scopes.into());
     new.namespace = Namespace::new(namespace).expect("valid");
     new.expires_at = expires_at;
     let made =
@@ -19,7 +24,7 @@ fn token(data_dir: &Path, scope: Scope, namespace: &str, expires_at: Option<Time
     (record.id, text.expose().to_owned())
 }
 
-fn with(request: Request, token: &str) -> Request {
+pub(crate) fn with(request: Request, token: &str) -> Request {
     request.header("authorization", &format!("Bearer {token}"))
 }
 
@@ -43,6 +48,9 @@ fn who_has_no_valid_token_is_401_on_every_route_of_the_api() {
         ("POST", "/v1/results/purge"),
         ("GET", "/v1/results/export"),
         ("POST", "/v1/results/import"),
+        ("POST", "/v1/leases"),
+        ("PUT", "/v1/leases/x"),
+        ("DELETE", "/v1/leases/x"),
         ("GET", "/v1/stats"),
         // What is wrong with a request is told to those only who may send it.
         ("GET", "/v1/result?nonsense=1"),
@@ -139,7 +147,7 @@ fn namespaces_do_not_see_each_other() {
     let keys =
         json!({"keys": ["https://shared.example/", {"url": "https://only-a.example/", "variant": "v"}]});
     let states = as_tenant(b, "POST", "/v1/results/lookup").json(&keys).send().is(200).json();
-    assert_eq!(states["counts"], json!({"fresh": 1, "stale": 0, "absent": 1, "invalid": 0}));
+    assert_eq!(states["counts"], json!({"fresh": 1, "stale": 0, "absent": 1, "leased": 0, "invalid": 0}));
     let purged =
         as_tenant(b, "POST", "/v1/results/purge").json(&json!({"older_than": 0})).send().is(200).json();
     assert_eq!(purged["deleted"], 1);

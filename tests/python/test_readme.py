@@ -22,6 +22,7 @@ VARYING = [
     (re.compile(r"\b[0-9a-f]{8}-[0-9a-f]+\b"), "REQUEST"),
     (re.compile(r"(ttl=|\"ttl\":|\"age\":|age: )\d+"), r"\1N"),
     (re.compile(r"(\"version\":\")[0-9a-f]+"), r"\1V"),
+    (re.compile(r"(\"token\":\")[0-9a-f]{64}"), r"\1T"),
     (re.compile(r"detail=(sqlite|memory)"), "detail=SOURCE"),
 ]
 

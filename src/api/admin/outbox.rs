@@ -52,6 +52,8 @@ pub(super) struct OutboxRow {
     url: Option<String>,
     /// The variant of a result; null for a session.
     variant: Option<String>,
+    /// `failed` for the failed result of that url and variant; null for the good one, and for a session.
+    quality: Option<&'static str>,
     /// The id of a session; null for a result.
     session_id: Option<String>,
     /// The version that DynamoDB must have at least.
@@ -70,9 +72,10 @@ pub(super) struct OutboxRow {
 impl OutboxRow {
     fn of(row: Row, now: Timestamp) -> Self {
         let kind = row.what.kind();
+        let quality = matches!(&row.what, Queued::Result(key) if key.is_failed()).then_some("failed");
         let (namespace, url, variant, session_id) = match row.what {
             Queued::Result(key) => {
-                let (url, variant) = (key.url().to_owned(), key.variant().to_owned());
+                let (url, variant) = (key.url().to_owned(), key.caller_variant().to_owned());
                 (key.namespace().to_string(), Some(url), Some(variant), None)
             }
             Queued::Session(namespace, id) => (namespace.to_string(), None, None, Some(id.to_string())),
@@ -83,6 +86,7 @@ impl OutboxRow {
             namespace,
             url,
             variant,
+            quality,
             session_id,
             version: row.version.to_string(),
             enqueued_at: row.enqueued_at,

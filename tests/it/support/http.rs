@@ -131,6 +131,11 @@ impl Connection {
         self.0.get_mut().write_all(bytes)
     }
 
+    /// Hangs up.
+    pub(crate) fn close(&self, how: std::net::Shutdown) {
+        self.0.get_ref().shutdown(how).expect("open until now");
+    }
+
     /// Reads one answer to a request of that method.
     pub(crate) fn answer(&mut self, method: &str) -> io::Result<Answer> {
         let mut answer = self.answer_head()?;

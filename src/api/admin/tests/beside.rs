@@ -64,7 +64,11 @@ async fn a_write_that_waits_says_so() {
     assert_eq!(service.get(URL).await.problem(), (404, "result_not_found"));
 
     let text = service.get("/metrics").await.is(200).body.as_str().expect("text").to_owned();
-    assert!(text.contains(r#"crawlcache_outbox_rows{state="queued"} 2"#), "a row a key");
+    let rows = r#"crawlcache_outbox_rows{state="queued"} 3"#;
+    assert!(
+        text.contains(rows),
+        "a row a key, and one for the failed result that the owner may have of the deleted one"
+    );
     service.at(5);
     let text = service.get("/metrics").await.is(200).body.as_str().expect("text").to_owned();
     assert!(text.contains("crawlcache_outbox_oldest_seconds 5"), "{text}");

@@ -1,0 +1,42 @@
+//! `/v1/leases`: one crawler of a fleet fetches a page, the others wait for it or move on.
+
+mod asking;
+mod fenced;
+mod granted;
+mod hub;
+mod one_call;
+mod routes;
+mod terms;
+#[cfg(test)]
+mod tests;
+
+pub(super) use fenced::store_under;
+pub(super) use hub::Hub;
+pub(super) use one_call::one_call;
+pub(super) use terms::{LeaseHeader, WantedLease, named, token};
+
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::state::Api;
+use crate::domain::{Key, KeyId};
+
+/// The routes.
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(routes::post)).routes(routes!(routes::put, routes::delete))
+}
+
+/// Which of these keys somebody fetches just now. Where that cannot be seen, none: it is only a hint.
+pub(super) async fn held(api: &Api, keys: &[&Key]) -> Vec<bool> {
+    if keys.is_empty() {
+        return Vec::new();
+    }
+    let ids: Vec<KeyId> = keys.iter().map(|key| key.id()).collect();
+    match api.leases.held(&ids, api.clock.now()).await {
+        Ok(leases) => leases.iter().map(Option::is_some).collect(),
+        Err(error) => {
+            tracing::warn!(%error, "which pages are being fetched cannot be seen");
+            vec![false; ids.len()]
+        }
+    }
+}

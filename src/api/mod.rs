@@ -6,6 +6,7 @@ mod batch;
 mod body;
 mod caller;
 mod health;
+mod hosts;
 mod inspect;
 mod leases;
 mod listing;
@@ -66,6 +67,7 @@ fn table() -> (Router<Api>, OpenApi) {
         .routes(routes!(transfer::export))
         .routes(routes!(transfer::import))
         .merge(leases::routes())
+        .routes(routes!(hosts::get))
         .merge(sessions::collected())
         .merge(admin::untagged())
         .routes(routes!(health::livez))

@@ -15,7 +15,7 @@ use super::leases::{store_under, token};
 use super::listing::{KnownValidators, shown};
 use super::problem::{Problem, Result};
 use super::state::Api;
-use super::write::{Terms, Times, Written, check_validator, store_failed, ttl, version};
+use super::write::{Terms, Times, TtlSource, Written, check_validator, store_failed, ttl, version};
 use crate::domain::document::{Coding, Inflate, Projection, encode};
 use crate::domain::quality::{Guard, Quality, Why};
 use crate::domain::{Entry, Namespace, Timestamp, Validators};
@@ -120,7 +120,8 @@ impl<'a> Record<'a> {
             })
             .await?
         };
-        let terms = Terms { validators, times, condition: Condition::Any, version };
+        let ttl_source = if import { TtlSource::Kept } else { TtlSource::of(self.ttl) };
+        let terms = Terms { validators, times, ttl_source, condition: Condition::Any, version };
         if import && self.quality == Some(Which::Failed) {
             // Failed it stays, whatever this service would make of it.
             let facts = &encoded.facts;

@@ -12,6 +12,7 @@ use utoipa::IntoParams;
 
 use super::body::{Accepts, blocking, encode_upload, receive};
 use super::caller::{Reader, Writer};
+use super::hosts;
 use super::leases::{LeaseHeader, WantedLease, named, one_call, store_under};
 use super::listing::time;
 use super::lookup::{Accepted, CACHE_STATUS, Found, find, json_type, number, wanted};
@@ -19,7 +20,7 @@ use super::negotiate;
 use super::params::{Params, names};
 use super::problem::{Problem, Result};
 use super::state::Api;
-use super::write::{Stored, Terms, Times, failed_precondition, ttl, validators, version};
+use super::write::{Stored, Terms, Times, TtlSource, failed_precondition, ttl, validators, version};
 use crate::domain::document::{Coding, Encoded, Facts, Projection, encode, merge_patch};
 use crate::domain::quality::Wanted;
 use crate::domain::{DocumentError, Key, Validators};
@@ -236,7 +237,7 @@ pub(super) async fn put(
 ) -> Result<Response> {
     let key = api.key(caller.namespace(), &params.url, params.variant.as_deref())?;
     let now = api.clock.now();
-    let ttl = ttl(&api, params.ttl)?;
+    let (ttl, ttl_source) = (ttl(&api, params.ttl)?, TtlSource::of(params.ttl));
     let validators = validators(params.origin_etag, params.origin_last_modified, params.head_fingerprint)?;
     let condition = negotiate::condition(&headers, now)?;
     let lease = named(&headers)?;
@@ -245,7 +246,7 @@ pub(super) async fn put(
     let encoded = encode_upload(&api, upload).await?;
     let fresh = Times::fresh(now, ttl);
     let times = fetched.map_or(fresh, |at| fresh.fetched(at));
-    let terms = Terms { validators, times, condition, version: version(&api, now, fetched) };
+    let terms = Terms { validators, times, ttl_source, condition, version: version(&api, now, fetched) };
     store_under(&api, lease, "put", key, encoded, terms, None).await?.response()
 }
 
@@ -310,12 +311,23 @@ pub(super) async fn patch(
         let known = meta.validators.updated_by(&encoded.facts.validators).updated_by(&newer);
         // Not the content's hash: another patch may have changed what is known about the entry.
         let unchanged = Condition::Version(meta.version);
-        let terms =
-            Terms { validators: known, times, condition: unchanged, version: api.clock.next_version() };
+        let terms = Terms {
+            validators: known,
+            times,
+            ttl_source: if ttl.is_some() { TtlSource::Request } else { TtlSource::Kept },
+            condition: unchanged,
+            version: api.clock.next_version(),
+        };
         let quality = Some(api.guard().of_facts(encoded.facts.success, encoded.facts.status_code));
         match store_under(&api, lease, "patch", key.clone(), encoded, terms, quality).await {
             Err(problem) if problem.code() == "precondition_failed" => {}
-            outcome => return outcome?.response(),
+            outcome => {
+                let written = outcome?;
+                if params.confirmed {
+                    hosts::confirmed(&api, &key, meta.updated_at).await;
+                }
+                return written.response();
+            }
         }
     }
     Err(Problem::new(

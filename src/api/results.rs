@@ -16,7 +16,7 @@ use super::negotiate;
 use super::params::Params;
 use super::problem::{Problem, Result};
 use super::state::Api;
-use super::write::{Stored, Terms, Times, ttl};
+use super::write::{Stored, Terms, Times, TtlSource, ttl};
 use crate::domain::Validators;
 use crate::store::ListOrder;
 
@@ -86,7 +86,7 @@ pub(super) async fn post(
     body: Body,
 ) -> Result<Response> {
     let now = api.clock.now();
-    let ttl = ttl(&api, params.ttl)?;
+    let (ttl, ttl_source) = (ttl(&api, params.ttl)?, TtlSource::of(params.ttl));
     let condition = negotiate::condition(&headers, now)?;
     let lease = named(&headers)?;
     let upload = receive(&api, &headers, body, Accepts::Json).await?;
@@ -98,7 +98,7 @@ pub(super) async fn post(
     };
     let key = api.key(caller.namespace(), &url, params.variant.as_deref())?;
     let validators = Validators::default();
-    let terms =
-        Terms { validators, times: Times::fresh(now, ttl), condition, version: api.clock.next_version() };
+    let times = Times::fresh(now, ttl);
+    let terms = Terms { validators, times, ttl_source, condition, version: api.clock.next_version() };
     store_under(&api, lease, "put", key, encoded, terms, None).await?.response()
 }

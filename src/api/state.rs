@@ -20,7 +20,7 @@ use crate::metrics::Metrics;
 use crate::store::recent::Recent;
 use crate::store::routed::Routed;
 use crate::store::tiered::Tiered;
-use crate::store::{LeaseStore, ResultStore, SessionStore};
+use crate::store::{HostStore, LeaseStore, ResultStore, SessionStore};
 
 /// The pieces that the service is made of.
 #[derive(Debug)]
@@ -37,6 +37,8 @@ pub struct Parts {
     pub sessions: Arc<dyn SessionStore>,
     /// Who fetches what.
     pub leases: Arc<dyn LeaseStore>,
+    /// What is known of hosts.
+    pub hosts: Arc<dyn HostStore>,
     /// The memory tier, if there is one, for its size.
     pub memory: Option<Tiered>,
     /// The tokens.

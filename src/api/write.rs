@@ -7,6 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::body::blocking;
+use super::hosts;
 use super::lookup::{CACHE_STATUS, json_type};
 use super::negotiate::etag_header;
 use super::params::bounded;
@@ -45,6 +46,39 @@ pub(super) struct Stored {
     /// Why it is failed: `success` (the document says so), `status` (its status code says so) or `blocked` (a block page).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) why: Option<&'static str>,
+    /// Where its time to live comes from: the `request`, what was `learned` of its host, or the configured `default`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "default")]
+    pub(super) ttl_source: Option<&'static str>,
+}
+
+/// Where a time to live comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TtlSource {
+    /// The request names it.
+    Request,
+    /// From the configuration, unless something was learned of the host.
+    Default,
+    /// From what was learned of the host.
+    Learned,
+    /// The document is no new fetch: it keeps the times that it has.
+    Kept,
+}
+
+impl TtlSource {
+    /// That of a fetched document.
+    pub(super) fn of(asked: Option<u64>) -> Self {
+        if asked.is_some() { Self::Request } else { Self::Default }
+    }
+
+    const fn as_str(self) -> Option<&'static str> {
+        match self {
+            Self::Request => Some("request"),
+            Self::Default => Some("default"),
+            Self::Learned => Some("learned"),
+            Self::Kept => None,
+        }
+    }
 }
 
 /// The times of an entry.
@@ -128,6 +162,7 @@ pub(super) fn check_validator(name: &str, value: Option<&str>) -> Result<()> {
 pub(super) struct Terms {
     pub(super) validators: Validators,
     pub(super) times: Times,
+    pub(super) ttl_source: TtlSource,
     pub(super) condition: Condition,
     pub(super) version: Version,
 }
@@ -141,9 +176,30 @@ pub(super) async fn store(api: &Api, op: &str, key: Key, encoded: Encoded, terms
         (api.guard().judge(&encoded), encoded)
     };
     match quality {
-        Quality::Good => keep(api, op, key, encoded, terms, quality).await,
+        Quality::Good if terms.ttl_source == TtlSource::Kept => {
+            keep(api, op, key, encoded, terms, quality).await
+        }
+        Quality::Good => store_good(api, op, key, encoded, terms).await,
         Quality::Failed(_) => store_failed(api, op, &key, encoded, terms, quality).await,
     }
+}
+
+/// Stores a good document that was fetched, and learns from it where that is configured.
+async fn store_good(api: &Api, op: &str, key: Key, encoded: Encoded, mut terms: Terms) -> Result<Written> {
+    let lesson = hosts::lesson(api, &key, &encoded, terms.times.updated_at).await;
+    if let Some(ttl) = lesson.as_ref().and_then(|lesson| lesson.ttl)
+        && terms.ttl_source == TtlSource::Default
+    {
+        terms.ttl_source = TtlSource::Learned;
+        terms.times.expires_at = api.clock.now().plus_secs(ttl);
+    }
+    let written = keep(api, op, key, encoded, terms, Quality::Good).await?;
+    if let Some(lesson) = lesson
+        && written.stored.outcome != "superseded"
+    {
+        lesson.take(api).await;
+    }
+    Ok(written)
 }
 
 /// Stores an encoded document beside the good one, and counts it.
@@ -169,7 +225,7 @@ pub(super) async fn keep(
     quality: Quality,
 ) -> Result<Written> {
     let Encoded { frame, layout, etag, facts } = encoded;
-    let Terms { validators, times, condition, version } = terms;
+    let Terms { validators, times, ttl_source, condition, version } = terms;
     let meta = Meta {
         key,
         version,
@@ -193,6 +249,7 @@ pub(super) async fn keep(
         stored_bytes: meta.layout.stored_size(),
         quality: quality.as_str(),
         why,
+        ttl_source: ttl_source.as_str(),
     };
     let outcome = api.results.put(Put { meta, frame: Some(frame), condition }).await;
     let (result, status) = match &outcome {

@@ -123,6 +123,7 @@ impl App {
             results: Arc::clone(&stores.results),
             sessions: Arc::clone(&stores.sessions),
             leases: Arc::clone(&stores.leases),
+            hosts: Arc::clone(&stores.hosts),
             memory: stores.memory.clone(),
             tokens,
             backends: stores.backends(),

@@ -17,7 +17,7 @@ use crate::store::routed::remote::Remote;
 use crate::store::routed::{self, Routed};
 use crate::store::sqlite::{self, SqliteStore};
 use crate::store::tiered::Tiered;
-use crate::store::{Error, LeaseStore, ResultStore, SessionStore};
+use crate::store::{Error, HostStore, LeaseStore, ResultStore, SessionStore};
 
 /// How long a start waits for its tables.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -31,6 +31,8 @@ pub(super) struct Stores {
     pub(super) sessions: Arc<dyn SessionStore>,
     /// Where leases are.
     pub(super) leases: Arc<dyn LeaseStore>,
+    /// What is known of hosts.
+    pub(super) hosts: Arc<dyn HostStore>,
     /// The memory tier, if there is one.
     pub(super) memory: Option<Tiered>,
     /// The database of this process, where there is one: it is swept and closed.
@@ -121,6 +123,7 @@ fn embedded(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Stores,
         results,
         sessions,
         leases: Arc::new(MeteredLeases::new(Arc::new(database.clone()), metrics, backend)),
+        hosts: Arc::new(database.clone()),
         memory,
         database: Some(database),
         routed: None,
@@ -136,6 +139,7 @@ async fn shared(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Sto
     let (results, sessions) = in_dynamodb(aws, config, clock, metrics);
     let leases = MeteredLeases::new(Arc::new(results.clone()), metrics, dynamodb::BACKEND);
     let (metered, sessions) = metered(&results, &sessions, metrics);
+    let hosts = Arc::new(results);
     let alone = alone(dynamodb::BACKEND, &metered, &sessions);
     let memory = (config.memory.bytes > 0)
         .then(|| Tiered::shared(Arc::clone(&metered), config.memory.bytes, config.memory.trust()));
@@ -144,6 +148,7 @@ async fn shared(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Sto
         results,
         sessions,
         leases: Arc::new(leases),
+        hosts,
         memory,
         database: None,
         routed: None,
@@ -207,6 +212,7 @@ async fn routed(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Sto
         results,
         sessions,
         leases,
+        hosts: Arc::new(database.clone()),
         memory,
         database: Some(database),
         routed: Some(routed),

@@ -94,6 +94,10 @@ pub(super) static KEYS: &[Key] = &[
     key("results.failed_statuses", Rule::Statuses),
     integer("results.failed_ttl_seconds", 1, CENTURY_SECONDS),
     key("results.block_markers", Rule::Markers),
+    key("results.learn_ttl", Rule::Boolean),
+    integer("results.learn_min_seconds", 1, CENTURY_SECONDS),
+    integer("results.learn_max_seconds", 1, CENTURY_SECONDS),
+    key("results.learn_confidence", Rule::Number { min: 0.01, max: 0.99 }),
     integer("leases.seconds", 1, 86_400),
     integer("leases.max_seconds", 1, 86_400),
     integer("leases.max_wait_seconds", 0, 3600),
@@ -159,11 +163,12 @@ pub(super) static KEYS: &[Key] = &[
 ];
 
 /// Pairs of keys of which the first must not be more than the second.
-pub(super) const AT_MOST: [(&str, &str); 6] = [
+pub(super) const AT_MOST: [(&str, &str); 7] = [
     ("limits.body_bytes", "limits.body_memory_bytes"),
     ("results.ttl_seconds", "results.max_ttl_seconds"),
     ("leases.seconds", "leases.max_seconds"),
     ("leases.max_wait_seconds", "limits.request_seconds"),
+    ("results.learn_min_seconds", "results.learn_max_seconds"),
     ("dynamodb.attempt_millis", "dynamodb.operation_millis"),
     ("s3.attempt_millis", "s3.operation_millis"),
 ];

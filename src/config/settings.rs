@@ -125,7 +125,7 @@ impl Limits {
 }
 
 /// `[results]`: how crawl results are kept.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Results {
     /// How long a result stays fresh when the request does not say; at most `max_ttl_seconds`.
@@ -148,6 +148,14 @@ pub struct Results {
     pub failed_ttl_seconds: u64,
     /// What the pages say on which a site turns a crawler away.
     pub block_markers: Vec<String>,
+    /// Whether results stored without a time to live get one from how often the pages of their host change.
+    pub learn_ttl: bool,
+    /// The shortest learned time to live; at most `learn_max_seconds`.
+    pub learn_min_seconds: u64,
+    /// The longest learned time to live.
+    pub learn_max_seconds: u64,
+    /// The probability that a page is unchanged when its learned time to live ends.
+    pub learn_confidence: f64,
 }
 
 fn statuses<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Statuses, D::Error> {

@@ -6,6 +6,7 @@ mod entry;
 mod freshness;
 pub mod gate;
 mod key;
+pub mod learning;
 pub mod lease;
 pub mod quality;
 pub mod routing;

@@ -8,10 +8,11 @@ use async_trait::async_trait;
 
 use super::{
     Claimed, Condition, Cursor, DeleteOutcome, Ending, Error, GetOptions, Health, Heat, Hit, Holder,
-    LeaseStore, ListOrder, ListQuery, Page, Put, PutOutcome, PutSession, Renewed, Result, ResultStore,
-    SessionCondition, SessionCursor, SessionDeleteOutcome, SessionPage, SessionPutOutcome, SessionQuery,
-    SessionStore, Source, Stamp, Status, Via,
+    HostStore, LeaseStore, ListOrder, ListQuery, Page, Put, PutOutcome, PutSession, Renewed, Result,
+    ResultStore, SessionCondition, SessionCursor, SessionDeleteOutcome, SessionPage, SessionPutOutcome,
+    SessionQuery, SessionStore, Source, Stamp, Status, Via,
 };
+use crate::domain::learning::{Counters, Visit};
 use crate::domain::lease::{Claim, Lease, LeaseState};
 use crate::domain::session::{SessionId, SessionRecord};
 use crate::domain::{Entry, Key, KeyId, Meta, Namespace, Timestamp, Version};
@@ -27,6 +28,7 @@ struct Content {
     next: u64,
     sessions: HashMap<(Namespace, SessionId), SessionRecord>,
     leases: HashMap<KeyId, Lease>,
+    hosts: HashMap<(Namespace, String), Counters>,
 }
 
 impl MemoryStore {
@@ -289,6 +291,21 @@ impl LeaseStore for MemoryStore {
 
     fn is_shared(&self) -> bool {
         false
+    }
+}
+
+#[async_trait]
+impl HostStore for MemoryStore {
+    async fn counters(&self, namespace: &Namespace, host: &str) -> Result<Counters> {
+        let known = self.content().hosts.get(&(namespace.clone(), host.to_owned())).copied();
+        Ok(known.unwrap_or_default())
+    }
+
+    async fn observe(&self, namespace: &Namespace, host: &str, visit: Visit) -> Result<()> {
+        let mut content = self.content();
+        let counters = content.hosts.entry((namespace.clone(), host.to_owned())).or_default();
+        *counters = counters.and(visit);
+        Ok(())
     }
 }
 

@@ -13,6 +13,7 @@ pub mod crawl4ai;
 pub mod dynamodb;
 mod error;
 mod heat;
+mod hosts;
 mod leases;
 pub mod memory;
 pub mod metered;
@@ -26,6 +27,7 @@ pub mod tiered;
 
 pub use error::{Error, Result, chain};
 pub use heat::Heat;
+pub use hosts::HostStore;
 pub use leases::{Claimed, Ending, Holder, LeaseStore, Renewed};
 pub use results::{
     Condition, Cursor, DeleteOutcome, GetOptions, Hit, ListFilter, ListOrder, ListQuery, Look, Page, Put,

@@ -17,6 +17,7 @@ mod faults;
 mod freshness;
 mod kill;
 mod large;
+mod learning;
 mod leases;
 mod limits;
 mod listing;

@@ -225,7 +225,11 @@ impl Asked<'_> {
         match self.api.leases.held(&[self.key.id()], self.api.clock.now()).await {
             Ok(found) => match found.into_iter().next().flatten() {
                 Some(held) => waiter.saw(held, wakes),
-                None => waiter.saw_none(),
+                None => {
+                    waiter.saw_none();
+                    // One looks for all who wait here: they would have to wait for their turn to look.
+                    self.api.shared().hub.wake(self.key.id());
+                }
             },
             Err(error) => tracing::debug!(%error, "how a lease stands cannot be seen just now"),
         }

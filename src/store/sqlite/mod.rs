@@ -12,6 +12,7 @@
 mod backup;
 mod error;
 mod evict;
+mod hosts;
 mod leases;
 pub mod ledger;
 mod lock;

@@ -101,6 +101,7 @@ impl Service {
             results: Arc::new(routed.clone()),
             sessions: Arc::new(routed.sessions()),
             leases: Arc::new(crate::store::memory::MemoryStore::new()),
+            hosts: Arc::new(crate::store::memory::MemoryStore::new()),
             memory: None,
             tokens,
             backends: Backend::both(&routed),

@@ -212,6 +212,7 @@ async fn a_service_with_one_store_says_how_to_get_two() {
         results: std::sync::Arc::new(crate::store::memory::MemoryStore::new()),
         sessions: std::sync::Arc::new(crate::store::memory::MemoryStore::new()),
         leases: std::sync::Arc::new(crate::store::memory::MemoryStore::new()),
+        hosts: std::sync::Arc::new(crate::store::memory::MemoryStore::new()),
         memory: None,
         tokens: tokens(&[]).0,
         backends: Vec::new(),

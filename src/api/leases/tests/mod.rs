@@ -80,6 +80,7 @@ impl Service {
             results: Arc::new(store.clone()),
             sessions: Arc::new(store.clone()),
             leases,
+            hosts: Arc::new(store.clone()),
             memory: None,
             tokens: tokens(&[]).0,
             backends: Vec::new(),

@@ -175,6 +175,7 @@ fn contested() -> (Service, Arc<AtomicBool>) {
         results: Arc::new(inner.clone()),
         sessions: Arc::new(contested),
         leases: Arc::new(inner.clone()),
+        hosts: Arc::new(inner.clone()),
         memory: None,
         tokens: tokens(&[]).0,
         backends: Vec::new(),

@@ -49,6 +49,7 @@ impl Service {
             results: Arc::new(store.clone()),
             sessions: Arc::new(store.clone()),
             leases: Arc::new(store.clone()),
+            hosts: Arc::new(store.clone()),
             memory: None,
             tokens,
             backends: Vec::new(),

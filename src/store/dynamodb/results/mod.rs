@@ -11,6 +11,7 @@ mod expression;
 mod gather;
 mod get;
 mod head;
+mod hosts;
 mod insert;
 mod key;
 mod leases;

@@ -97,7 +97,8 @@ impl Inner {
                 return Ok(Fenced::Done(SessionPutOutcome::ConditionFailed));
             }
         }
-        let is_noted = policy.policy.dual_write || known.held.is_some();
+        // What SQLite would answer must not outlive a write whose answer is lost: a deletion it knows of is an answer.
+        let is_noted = policy.policy.dual_write || known.would_answer();
         if is_noted {
             let what = Queued::Session(namespace.clone(), id.clone());
             self.database.intend(what, version, self.after_grace()).await?;

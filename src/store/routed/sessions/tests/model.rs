@@ -239,6 +239,14 @@ async fn run(steps: Vec<Step>) {
     run.end().await;
 }
 
+#[tokio::test]
+async fn a_session_that_is_created_anew_without_an_answer_is_settled() {
+    let set = Step::Set { percent: 70, dual_write: false, force: 0, reject: false };
+    let put = Step::Put { key: 0, create: false };
+    let lying = Step::Weather(1);
+    run(vec![put, set, Step::Delete { key: 0, conditional: false }, lying, put]).await;
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
     #[test]

@@ -1,0 +1,75 @@
+"""Client of crawlcache, the HTTP cache for web crawlers: ``Client``, and ``AsyncClient`` for asyncio."""
+
+from ._async import AsyncClient
+from ._async_sessions import AsyncSessions
+from ._errors import (
+    Conflict,
+    CrawlcacheError,
+    Forbidden,
+    InvalidAnswer,
+    InvalidRequest,
+    LeaseLost,
+    LeaseOutdated,
+    NotFound,
+    PreconditionFailed,
+    ServiceError,
+    StorageFull,
+    Timeout,
+    TooLarge,
+    Unauthorized,
+    Unavailable,
+)
+from ._sync import Client
+from ._sync_sessions import Sessions
+from ._types import (
+    Fresh,
+    Held,
+    Hit,
+    Item,
+    Key,
+    Lease,
+    Miss,
+    NotModified,
+    Rejected,
+    State,
+    Stored,
+    Validators,
+    Won,
+)
+from ._version import __version__
+
+__all__ = [
+    "AsyncClient",
+    "AsyncSessions",
+    "Client",
+    "Conflict",
+    "CrawlcacheError",
+    "Forbidden",
+    "Fresh",
+    "Held",
+    "Hit",
+    "InvalidAnswer",
+    "InvalidRequest",
+    "Item",
+    "Key",
+    "Lease",
+    "LeaseLost",
+    "LeaseOutdated",
+    "Miss",
+    "NotFound",
+    "NotModified",
+    "PreconditionFailed",
+    "Rejected",
+    "ServiceError",
+    "Sessions",
+    "State",
+    "StorageFull",
+    "Stored",
+    "Timeout",
+    "TooLarge",
+    "Unauthorized",
+    "Unavailable",
+    "Validators",
+    "Won",
+    "__version__",
+]

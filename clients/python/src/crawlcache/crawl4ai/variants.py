@@ -1,0 +1,281 @@
+"""The variant of a run: a digest of the options that change its result, in two parts, `f<hash>.d<hash>`.
+
+The first part is of what the origin's server and the browser see (fetch options), the second of what is made of the
+page afterwards (derived options), so that two runs with the same first part have the same html. A part of nothing but
+defaults is `f0` or `d0`; both together are the default variant, the empty text, which plain clients and the importer
+use too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import weakref
+from typing import Any
+
+from .canonical import Unhashable, canonical
+
+# Options that decide how a run goes, not what comes out of it.
+IGNORED = frozenset(
+    {
+        "url",
+        "url_matcher",
+        "match_mode",
+        "cache_mode",
+        "bypass_cache",
+        "disable_cache",
+        "no_cache_read",
+        "no_cache_write",
+        "check_cache_freshness",
+        "cache_validation_timeout",
+        "verbose",
+        "log_console",
+        "stream",
+        "page_timeout",
+        "wait_for_timeout",
+        "body_visibility_timeout",
+        "mean_delay",
+        "max_range",
+        "semaphore_count",
+        "proxy",
+        "proxy_config",
+        "_proxy_config",
+        "proxy_rotation_strategy",
+        "proxy_session_id",
+        "proxy_session_ttl",
+        "proxy_session_auto_release",
+        "check_robots_txt",
+        "deep_crawl_strategy",
+        "max_retries",
+        "session_id",
+        # Asked for with `require=`: a page with a screenshot also serves who wants none.
+        "screenshot",
+        "pdf",
+    }
+)
+# Options that Crawl4AI applies to the html after it has it. A test compares this with what its browser code reads.
+DERIVED = frozenset(
+    {
+        "word_count_threshold",
+        "extraction_strategy",
+        "chunking_strategy",
+        "markdown_generator",
+        "only_text",
+        "target_elements",
+        "excluded_tags",
+        "excluded_selector",
+        "keep_data_attributes",
+        "keep_attrs",
+        "remove_forms",
+        "prettiify",
+        "parser_type",
+        "scraping_strategy",
+        "table_extraction",
+        "image_description_min_word_threshold",
+        "image_score_threshold",
+        "exclude_external_images",
+        "exclude_all_images",
+        "table_score_threshold",
+        "exclude_social_media_domains",
+        "exclude_external_links",
+        "exclude_social_media_links",
+        "exclude_domains",
+        "exclude_internal_links",
+        "score_links",
+        "preserve_https_for_internal_links",
+        "link_preview_config",
+        "prefetch",
+    }
+)
+# Options of a browser that decide where and how it runs.
+BROWSER_IGNORED = frozenset(
+    {
+        "headless",
+        "browser_mode",
+        "use_managed_browser",
+        "cdp_url",
+        "browser_context_id",
+        "target_id",
+        "cdp_cleanup_on_close",
+        "cdp_close_delay",
+        "cache_cdp_connection",
+        "create_isolated_context",
+        "chrome_channel",
+        "channel",
+        "proxy",
+        "proxy_config",
+        "_proxy_config",
+        "downloads_path",
+        "ignore_https_errors",
+        "verify_ssl",
+        "sleep_on_close",
+        "verbose",
+        "debugging_port",
+        "host",
+        "light_mode",
+        "memory_saving_mode",
+        "max_pages_before_recycle",
+        "browser_hint",
+    }
+)
+# Arguments of Chromium that containers need, and that no page sees.
+QUIET_ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-setuid-sandbox",
+    "--remote-debugging-port",
+    "--no-zygote",
+    "--single-process",
+)
+# Keywords of `arun` that its dispatchers add.
+QUIET_KEYWORDS = frozenset({"session_id", "task_id", "config", "crawler_config"})
+
+
+class Uncacheable(Exception):
+    """A run that must not be cached: the message says why, `reason` is the word that is counted."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Variants:
+    """Computes variants. `key` keys the hashes; with `cache_sessions`, a session is a variant instead of a refusal."""
+
+    def __init__(self, *, key: str | bytes | None = None, cache_sessions: bool = False) -> None:
+        self._key = key.encode() if isinstance(key, str) else key or b""
+        self._cache_sessions = cache_sessions
+        self._browsers: weakref.WeakKeyDictionary[Any, tuple[Any, Any]] = weakref.WeakKeyDictionary()
+
+    def of(self, config: Any, crawler: Any = None, keywords: dict[str, Any] | None = None) -> str:
+        """The variant of a run of `crawler` with `config`. Raises `Uncacheable`."""
+        session = getattr(config, "session_id", None)
+        if session and not self._cache_sessions:
+            raise Uncacheable("session", "a run in a session sees that session's page")
+        try:
+            fetch, derived = _run_options(config)
+            if session:
+                fetch["session_id"] = session
+            fetch.update(_crawler_options(crawler))
+            for name, value in (keywords or {}).items():
+                if name not in QUIET_KEYWORDS:
+                    derived[f"keyword {name}"] = canonical(value)
+        except Unhashable as error:
+            raise Uncacheable("unhashable", str(error)) from None
+        if not fetch and not derived:
+            return ""
+        if derived:
+            # What the options mean may change from one minor version to the next.
+            derived["version"] = _minor_version()
+        return f"f{self._digest('fetch', fetch)}.d{self._digest('derived', derived)}"
+
+    def _digest(self, part: str, options: dict[str, Any]) -> str:
+        if not options:
+            return "0"
+        text = json.dumps([part, sorted(options.items())], ensure_ascii=True, separators=(",", ":")).encode()
+        if self._key:
+            return hmac.new(self._key, text, hashlib.sha256).hexdigest()[:32]
+        return hashlib.sha256(text).hexdigest()[:32]
+
+
+def base_variant(variant: str) -> str | None:
+    """The variant with the same fetch options and no derived ones; None if this is one of those."""
+    fetch, dot, derived = variant.partition(".d")
+    if not dot or derived == "0" or not fetch.startswith("f"):
+        return None
+    return "" if fetch == "f0" else f"{fetch}.d0"
+
+
+_defaults: dict[type, dict[str, Any]] = {}
+
+
+def _default_options(kind: type) -> dict[str, Any]:
+    """The canonical options of a configuration that nobody has touched. Making one takes Crawl4AI milliseconds."""
+    if kind not in _defaults:
+        _defaults[kind] = {name: canonical(value) for name, value in vars(kind()).items()}
+    return _defaults[kind]
+
+
+def _run_options(config: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    from crawl4ai.async_configs import CrawlerRunConfig
+
+    defaults = _default_options(CrawlerRunConfig)
+    fetch: dict[str, Any] = {}
+    derived: dict[str, Any] = {}
+    for name, value in vars(config).items():
+        if name in IGNORED:
+            continue
+        default = defaults.get(name)
+        if value is default or (type(value) is type(default) and type(value) in (str, bool, int) and value == default):
+            continue
+        form = canonical(value)
+        if form == default or (
+            form in (None, ["list"], ["dict"], "", False) and default in (None, ["list"], ["dict"], "", False)
+        ):
+            continue
+        (derived if name in DERIVED else fetch)[name] = form
+    return fetch, derived
+
+
+def _crawler_options(crawler: Any) -> dict[str, Any]:
+    """What the crawler itself adds to every fetch: how it fetches, as whom, and with which hooks."""
+    strategy = getattr(crawler, "crawler_strategy", None)
+    if strategy is None:
+        return {}
+    made: dict[str, Any] = {}
+    kind = type(strategy)
+    if (kind.__module__, kind.__qualname__) != ("crawl4ai.async_crawler_strategy", "AsyncPlaywrightCrawlerStrategy"):
+        made["strategy"] = canonical(kind)
+    browser = getattr(strategy, "browser_config", None) or getattr(crawler, "browser_config", None)
+    if browser is not None:
+        made.update(_browser_options(browser))
+    for name, hook in (getattr(strategy, "hooks", None) or {}).items():
+        form = _hook(hook)
+        if form is not None:
+            made[f"hook {name}"] = form
+    return made
+
+
+def _browser_options(browser: Any) -> dict[str, Any]:
+    defaults = _default_options(type(browser))
+    random = getattr(browser, "user_agent_mode", None) == "random"
+    made: dict[str, Any] = {}
+    for name, value in vars(browser).items():
+        if name in BROWSER_IGNORED or (name in {"user_agent", "user_agent_generator_config"} and random):
+            continue
+        if name == "headers" and isinstance(value, dict):
+            # Crawl4AI adds this one itself, from the user agent.
+            value = {header.lower(): text for header, text in value.items() if header.lower() != "sec-ch-ua"}
+            if value:
+                made["browser headers"] = canonical(value)
+            continue
+        if name == "extra_args":
+            value = [argument for argument in value or () if not str(argument).startswith(QUIET_ARGUMENTS)]
+        form = canonical(value)
+        default = defaults.get(name)
+        if form != default and not (
+            form in (None, ["list"], ["dict"], "", False) and default in (None, ["list"], ["dict"], "", False)
+        ):
+            made[f"browser {name}"] = form
+    return made
+
+
+def _hook(hook: Any) -> Any:
+    """The form of a hook; None for the ones that Crawl4AI starts with, which do nothing."""
+    if hook is None:
+        return None
+    inner = hook
+    # The HTTP strategy wraps every hook in a partial of its own method.
+    if hasattr(hook, "func") and getattr(hook.func, "__name__", "") == "_execute_hook":
+        inner = hook.args[-1] if len(hook.args) > 1 else None
+    if inner is None or (getattr(inner, "__module__", "") or "").startswith("crawl4ai."):
+        return None
+    return canonical(inner)
+
+
+def _minor_version() -> str:
+    from .versions import installed
+
+    return ".".join(str(part) for part in installed()[:2])

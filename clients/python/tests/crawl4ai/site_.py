@@ -1,0 +1,92 @@
+"""A web site on this host that counts what is fetched from it."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import threading
+from typing import Any
+
+from aiohttp import web
+
+TEXT = "<p>Some words that stand in a paragraph, so that nobody takes the page for an empty one.</p>" * 60
+
+
+def html(title: str, body: str = "") -> str:
+    """A page that is large enough not to look like a block."""
+    return (
+        f"<html><head><title>{title}</title></head><body><h1>{title}</h1><div class='one'>first part {body}</div>"
+        f"<div class='two'>second part</div><a href='/page/other'>other</a>{TEXT}</body></html>"
+    )
+
+
+class Site:
+    """Serves pages in a thread of its own. `fetches` counts requests by path, `revalidations` those answered 304."""
+
+    def __init__(self) -> None:
+        self.fetches: collections.Counter[str] = collections.Counter()
+        self.revalidations: collections.Counter[str] = collections.Counter()
+        self.requests: list[tuple[str, str, dict[str, str]]] = []
+        self.contents: dict[str, str] = {}
+        self.statuses: dict[str, int] = {}
+        self.seconds = 0.0
+        self._loop = asyncio.new_event_loop()
+        self._runner: Any = None
+        ready = threading.Event()
+        self._thread = threading.Thread(target=self._serve, args=(ready,), daemon=True)
+        self._thread.start()
+        assert ready.wait(20)
+
+    def _serve(self, ready: threading.Event) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_until_complete(self._start())
+        ready.set()
+        self._loop.run_forever()
+
+    async def _start(self) -> None:
+        application = web.Application()
+        application.router.add_route("*", "/{path:.*}", self._answer)
+        self._runner = web.AppRunner(application, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0, backlog=1024)
+        await site.start()
+        self.url = f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}"  # type: ignore[union-attr]
+
+    def stop(self) -> None:
+        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(20)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(20)
+        self._loop.close()
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        path = request.path
+        self.requests.append((request.method, path, dict(request.headers)))
+        kind = path.split("/")[1]
+        content = self.contents.get(path, html(f"Page {path}"))
+        status = self.statuses.get(path, 200)
+        # No browser is to keep it.
+        headers = {"Cache-Control": "no-store"}
+        if kind == "etag":
+            # Not as Crawl4AI spells it.
+            headers["Etag"] = f'"{hash(content) & 0xFFFFFF:x}"'
+            headers["Last-Modified"] = "Wed, 21 Oct 2015 07:28:00 GMT"
+            if request.headers.get("If-None-Match") == headers["Etag"]:
+                self.revalidations[path] += 1
+                return web.Response(status=304, headers=headers)
+        if request.method == "HEAD":
+            return web.Response(status=status, headers=headers)
+        self.fetches[path] += 1
+        if self.seconds:
+            await asyncio.sleep(self.seconds)
+        if kind == "redirect":
+            return web.Response(status=302, headers={"Location": "/page/target"})
+        if kind == "missing":
+            status, content = 404, html("Not found")
+        if kind == "blocked":
+            status, content = (
+                403,
+                "<html><head><title>Just a moment...</title></head><body>A check, cf-challenge</body></html>",
+            )
+        if kind == "json":
+            return web.Response(text='{"a": 1}', content_type="application/json")
+        return web.Response(status=status, text=content, content_type="text/html", headers=headers)

@@ -1,0 +1,204 @@
+"""A real Chromium, driven by Crawl4AI's own browser strategy: pages, screenshots, pdfs, blocks, error pages."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from crawl4ai import AsyncWebCrawler, BrowserConfig
+from crawling import VERSION, config, status
+from site_ import html
+
+import crawlcache.crawl4ai as drop_in
+
+CHROMIUM = os.environ.get("TEST_CHROMIUM") or shutil.which("chromium")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: scripts/fetch-chromium")
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A headless Chromium; the address of its debugging protocol."""
+    profile = tmp_path_factory.mktemp("chromium")
+    process = subprocess.Popen(
+        [
+            CHROMIUM,
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+            "--hide-scrollbars",
+            "--remote-debugging-port=0",
+            f"--user-data-dir={profile}",
+            "about:blank",
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    file = Path(profile) / "DevToolsActivePort"
+    deadline = time.monotonic() + 30
+    while not (file.exists() and file.read_text().strip()):
+        assert process.poll() is None, "Chromium has ended"
+        assert time.monotonic() < deadline, "Chromium does not say where it listens"
+        time.sleep(0.05)
+    address = f"http://127.0.0.1:{file.read_text().split()[0]}"
+    assert json.load(urllib.request.urlopen(f"{address}/json/version"))["Browser"]
+    yield address
+    process.terminate()
+    process.wait(30)
+
+
+@contextlib.asynccontextmanager
+async def browser(address: str, **options: Any) -> AsyncIterator[AsyncWebCrawler]:
+    async with AsyncWebCrawler(config=BrowserConfig(cdp_url=address, verbose=False, **options)) as crawler:
+        yield crawler
+
+
+def drive(address: str, work: Any, **options: Any) -> Any:
+    async def run() -> Any:
+        async with browser(address, **options) as crawler:
+            try:
+                return await work(crawler)
+            finally:
+                await drop_in.installed().cleanup()
+
+    return asyncio.run(run())
+
+
+def test_a_page_its_screenshot_and_its_pdf(chromium: str, site: Any, cache: Any) -> None:
+    url = f"{site.url}/page/shown"
+    site.contents["/page/shown"] = html("Shown", "<script>document.write('<b>written by script</b>')</script>")
+
+    async def work(crawler: Any) -> list[Any]:
+        results = [await crawler.arun(url, config=config()) for _ in range(2)]
+        assert site.fetches["/page/shown"] == 1
+        results += [await crawler.arun(url, config=config(screenshot=True, pdf=True)) for _ in range(2)]
+        assert site.fetches["/page/shown"] == 2
+        # Who wants no picture is answered with the page that has one.
+        results.append(await crawler.arun(url, config=config()))
+        results.append(await crawler.arun(url, config=config(screenshot=True)))
+        assert site.fetches["/page/shown"] == 2
+        return results
+
+    results = drive(chromium, work)
+    for result in results:
+        assert result.success, result.error_message
+        assert "written by script" in result.markdown
+        assert result.status_code == 200
+        assert {name.lower() for name in result.response_headers} >= {"cache-control", "content-type"}
+    fetched, hit = results[2][0], results[3][0]
+    assert base64.b64decode(fetched.screenshot)[:4] in (b"\x89PNG", b"BM6\x00") or base64.b64decode(fetched.screenshot)
+    assert fetched.pdf.startswith(b"%PDF")
+    assert (hit.screenshot, hit.pdf) == (fetched.screenshot, fetched.pdf)
+    # A pdf that is not UTF-8 cannot be in JSON, whoever made it: pydantic says so of a fetched result too.
+    with contextlib.suppress(ValueError):
+        assert hit.model_dump_json()
+    assert hit.model_dump()["pdf"] == fetched.pdf
+    if VERSION >= (0, 8):
+        assert [status(result) for result in results] == ["miss", "hit", "miss", "hit", "hit", "hit"]
+
+
+def test_a_page_that_answers_404_or_blocks_is_never_kept_as_good(
+    chromium: str, site: Any, cache: Any, counts: Any
+) -> None:
+    async def work(crawler: Any) -> None:
+        for path in ("/missing/1", "/blocked/1"):
+            for _ in range(2):
+                await crawler.arun(f"{site.url}{path}", config=config())
+            assert site.fetches[path] == 2, path
+
+    drive(chromium, work)
+    assert counts("stores", "stored") == 0
+    assert counts("stores", "refused_failed") == 4
+
+
+def test_a_block_does_not_replace_the_good_page(chromium: str, site: Any, service: Any) -> None:
+    async def work(crawler: Any) -> None:
+        assert (await crawler.arun(url, config=config())).success
+        site.contents[path], site.statuses[path] = "<html><body>Access denied</body></html>", 403
+        from crawl4ai import CacheMode
+
+        await crawler.arun(url, config=config(CacheMode.WRITE_ONLY))
+        assert site.fetches[path] == 2
+        result = await crawler.arun(url, config=config())
+        assert "first part" in result.markdown
+        assert site.fetches[path] == 2
+
+    for store_failed in (False, True):
+        path = f"/page/turns-{store_failed}"
+        url = f"{site.url}{path}"
+        drop_in.install(service.url, store_failed=store_failed)
+        drive(chromium, work)
+        drop_in.uninstall()
+
+
+def test_network_and_console_logs_mhtml_and_scripts(chromium: str, site: Any, cache: Any) -> None:
+    url = f"{site.url}/page/logs"
+    site.contents["/page/logs"] = html("Logs", "<script>console.log('said')</script>")
+    options = {
+        "capture_network_requests": True,
+        "capture_console_messages": True,
+        "capture_mhtml": True,
+        "js_code": "return 6 * 7",
+    }
+
+    async def work(crawler: Any) -> Any:
+        return [(await crawler.arun(url, config=config(**options)))[0] for _ in range(2)]
+
+    fetched, hit = drive(chromium, work)
+    assert site.fetches["/page/logs"] == 1
+    for name in (
+        "network_requests",
+        "console_messages",
+        "mhtml",
+        "js_execution_result",
+        "redirected_url",
+        "metadata",
+        "tables",
+        "media",
+    ):
+        assert getattr(hit, name) == getattr(fetched, name), name
+    assert hit.network_requests
+    assert any("said" in str(message) for message in hit.console_messages)
+    assert hit.mhtml
+    assert hit.js_execution_result["results"]
+    assert json.loads(hit.model_dump_json())["html"] == fetched.html
+
+
+def test_a_selector_in_the_browser_is_another_page(chromium: str, site: Any, cache: Any) -> None:
+    async def work(crawler: Any) -> None:
+        for _ in range(2):
+            assert (
+                "second part"
+                not in (await crawler.arun(f"{site.url}/page/css", config=config(css_selector=".one"))).html
+            )
+            assert "second part" in (await crawler.arun(f"{site.url}/page/css", config=config())).html
+
+    drive(chromium, work)
+    assert site.fetches["/page/css"] == 2
+
+
+def test_the_default_browser_is_the_default_variant(chromium: str, site: Any, cache: Any) -> None:
+    """A plain client finds what a browser with nothing but defaults has stored."""
+    import crawlcache
+
+    async def work(crawler: Any) -> None:
+        await crawler.arun(f"{site.url}/page/plain", config=config())
+
+    drive(chromium, work)
+    with crawlcache.Client(cache.settings.url) as client:
+        hit = client.get(f"{site.url}/page/plain")
+        assert hit
+        assert "first part" in hit.document["markdown"]["raw_markdown"]
+        assert drop_in.hit_result(hit).markdown.raw_markdown == hit.document["markdown"]["raw_markdown"]

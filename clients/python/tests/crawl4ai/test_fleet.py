@@ -1,0 +1,250 @@
+"""Fleets of real crawlers in several processes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from crawling import config, crawl, http_crawler
+from fleet import Fleet
+from service import Service
+from site_ import html
+
+import crawlcache.crawl4ai as drop_in
+
+
+@pytest.mark.once
+def test_fifty_crawlers_while_the_service_is_killed_and_started_again(site: Any, tmp_path: Path) -> None:
+    own = Service(tmp_path)
+    pages = [f"{site.url}/page/{number}" for number in range(20)]
+    fleet = Fleet(tmp_path, [own.url], 5, crawlers=10, urls=pages, rounds=2, pause=0.2, install={"lease": 2, "wait": 5})
+    try:
+        fleet.begin()
+        time.sleep(1.0)
+        own.kill()
+        time.sleep(1.5)
+        own.start()
+        failed, metrics = fleet.end()
+    finally:
+        own.stop()
+    assert failed == 0
+    runs = 5 * 10 * 20 * 2
+    looked_up = metrics["lookups"]
+    assert sum(looked_up.values()) >= runs
+    # It went away, was noticed, was lived without, and was used again.
+    assert metrics["breaker"]["opened"] >= 5
+    assert looked_up["hit"] > runs / 4
+    fetched = sum(site.fetches.values())
+    assert len(site.fetches) == 20
+    assert fetched < runs / 8, f"{fetched} fetches of 20 pages in {runs} runs"
+
+
+DYNAMODB = os.environ.get("TEST_DYNAMODB_ENDPOINT")
+
+
+def on_dynamodb(directory: Path) -> list[Service]:
+    """Two instances over the same tables."""
+    settings = {
+        "CRAWLCACHE_STORE__BACKEND": "dynamodb",
+        "CRAWLCACHE_DYNAMODB__ENDPOINT": DYNAMODB or "",
+        "CRAWLCACHE_DYNAMODB__REGION": "us-east-1",
+        "CRAWLCACHE_DYNAMODB__CREATE_TABLES": "true",
+        "CRAWLCACHE_DYNAMODB__TABLE_PREFIX": f"fleet-{os.getpid()}-",
+        "AWS_ACCESS_KEY_ID": "local",
+        "AWS_SECRET_ACCESS_KEY": "local",
+    }
+    services = []
+    for number in range(2):
+        (directory / f"instance-{number}").mkdir()
+        services.append(Service(directory / f"instance-{number}", **settings))
+    return services
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("backend", ["sqlite", "dynamodb"])
+def test_two_hundred_crawlers_fetch_twenty_pages_twenty_times(site: Any, tmp_path: Path, backend: str) -> None:
+    if backend == "dynamodb" and not DYNAMODB:
+        assert not os.environ.get("TEST_REQUIRE_DYNAMODB"), "TEST_DYNAMODB_ENDPOINT is not set"
+        pytest.skip("TEST_DYNAMODB_ENDPOINT is not set")
+    services = [Service(tmp_path)] if backend == "sqlite" else on_dynamodb(tmp_path)
+    _needs_leases(services[0])
+    site.seconds = 0.5
+    pages = [f"{site.url}/page/{number}" for number in range(20)]
+    fleet = Fleet(
+        tmp_path,
+        [one.url for one in services],
+        4,
+        crawlers=50,
+        urls=pages,
+        each=4,
+        install={"lease": 30, "wait": 30, "timeout": 30},
+    )
+    try:
+        fleet.begin()
+        _, metrics = fleet.end()
+    finally:
+        for one in services:
+            one.stop()
+    assert sum(site.fetches.values()) == 20
+    assert metrics["leases"]["won"] == metrics["leases"]["stored"] == 20
+    assert metrics["lookups"]["hit"] == 200 * 4 - 20
+
+
+def test_a_slow_fetch_keeps_its_lease(site: Any, service: Any, counts: Any) -> None:
+    _needs_leases(service)
+    drop_in.install(service.url, lease=1, wait=10)
+    site.seconds = 3
+
+    async def work(crawler: Any) -> None:
+        results = await asyncio.gather(*(crawler.arun(f"{site.url}/page/slow", config=config()) for _ in range(10)))
+        assert all(result.success for result in results)
+
+    crawl(work)
+    drop_in.uninstall()
+    assert site.fetches["/page/slow"] == 1
+    assert counts("leases", "renewed") >= 2
+    assert counts("leases", "stored") == 1
+
+
+@pytest.mark.once
+def test_a_fetch_that_fails_gives_its_lease_back(site: Any, service: Any, counts: Any) -> None:
+    _needs_leases(service)
+    drop_in.install(service.url, lease=60, wait=30)
+    site.statuses["/page/fails"] = 500
+
+    async def work(crawler: Any) -> None:
+        begun = time.perf_counter()
+        assert not (await crawler.arun(f"{site.url}/page/fails", config=config())).success
+        await asyncio.sleep(0.3)
+        site.statuses.clear()
+        assert (await crawler.arun(f"{site.url}/page/fails", config=config())).success
+        assert time.perf_counter() - begun < 10
+
+    crawl(work)
+    drop_in.uninstall()
+    assert (counts("leases", "won"), counts("leases", "released"), counts("leases", "stored")) == (2, 1, 1)
+
+
+@pytest.mark.once
+def test_a_crawl_that_is_cancelled_gives_its_lease_back(site: Any, service: Any) -> None:
+    _needs_leases(service)
+    drop_in.install(service.url, lease=60, wait=30)
+    site.seconds = 3
+
+    async def work(crawler: Any) -> None:
+        task = asyncio.create_task(crawler.arun(f"{site.url}/page/cancelled", config=config()))
+        await asyncio.sleep(0.5)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        site.seconds = 0
+        begun = time.perf_counter()
+        assert (await crawler.arun(f"{site.url}/page/cancelled", config=config())).success
+        assert time.perf_counter() - begun < 10
+
+    crawl(work)
+    drop_in.uninstall()
+
+
+@pytest.mark.once
+def test_a_holder_that_dies_holds_nobody_up_for_long(site: Any, service: Any, tmp_path: Path) -> None:
+    _needs_leases(service)
+    site.seconds = 20
+    fleet = Fleet(tmp_path, [service.url], 1, crawlers=1, urls=[f"{site.url}/page/dies"], install={"lease": 2})
+    fleet.begin()
+    deadline = time.monotonic() + 20
+    while not site.fetches["/page/dies"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    fleet.children[0].kill()
+    fleet.children[0].communicate()
+    site.seconds = 0
+    drop_in.install(service.url, lease=2, wait=20)
+
+    async def work(crawler: Any) -> float:
+        begun = time.perf_counter()
+        assert (await crawler.arun(f"{site.url}/page/dies", config=config())).success
+        return time.perf_counter() - begun
+
+    assert crawl(work) < 10
+    drop_in.uninstall()
+    assert site.fetches["/page/dies"] == 2
+
+
+@pytest.mark.once
+def test_a_stale_page_is_used_by_all_but_one(site: Any, service: Any, counts: Any) -> None:
+    _needs_leases(service)
+    drop_in.install(service.url, ttl=1, stale=600, wait=10)
+    url = f"{site.url}/page/stale"
+
+    async def work(crawler: Any) -> None:
+        await crawler.arun(url, config=config())
+        await asyncio.sleep(2.1)
+        site.contents["/page/stale"] = html("Renewed", "renewed")
+        site.seconds = 1
+        begun = time.perf_counter()
+
+        async def one() -> tuple[float, bool]:
+            result = await crawler.arun(url, config=config())
+            return time.perf_counter() - begun, "renewed" in result.markdown
+
+        done = await asyncio.gather(*(one() for _ in range(8)))
+        # One waits for the new page, the others go on with the old one.
+        assert [new for _, new in sorted(done)] == [False] * 7 + [True]
+        # And when the site fails, the stale page is better than none.
+        site.seconds = 0
+        await asyncio.sleep(2.1)
+        site.statuses["/page/stale"] = 503
+        result = await crawler.arun(url, config=config())
+        assert result.success
+        assert "renewed" in result.markdown
+
+    crawl(work)
+    drop_in.uninstall()
+    assert counts("lookups", "revalidate") == 2
+    assert site.fetches["/page/stale"] == 3
+
+
+@pytest.mark.once
+def test_a_writer_that_comes_too_late_is_fenced(site: Any, service: Any, counts: Any) -> None:
+    _needs_leases(service)
+    url = f"{site.url}/page/fenced"
+    cache = drop_in.install(service.url, lease=1, wait=10)
+
+    async def no_renewal(lease: Any) -> None:
+        await asyncio.sleep(60)
+
+    cache._renew = no_renewal  # type: ignore[method-assign]
+
+    async def work() -> None:
+        async with http_crawler() as slow, http_crawler() as fast:
+            site.seconds = 3
+            late = asyncio.create_task(slow.arun(url, config=config()))
+            await asyncio.sleep(1.5)
+            site.contents["/page/fenced"], site.seconds = html("Newer", "newer"), 0
+            assert "newer" in (await fast.arun(url, config=config())).markdown
+            assert (await late).success
+            assert "newer" in (await fast.arun(url, config=config())).markdown
+        await cache.cleanup()
+
+    asyncio.run(work())
+    drop_in.uninstall()
+    assert counts("stores", "outdated") == 1
+
+
+def _needs_leases(service: Service) -> None:
+    """Skips, loudly, with a service that has none: only of interest while it is being built."""
+    import json
+    import urllib.error
+    import urllib.request
+
+    try:
+        urllib.request.urlopen(f"{service.url}/v1/result?url=https://a.example/&lease=1")
+    except urllib.error.HTTPError as error:
+        if json.load(error).get("code") == "invalid_parameter":
+            assert os.environ.get("TEST_BINARY"), "this service has no leases"
+            pytest.skip("this service has no leases")

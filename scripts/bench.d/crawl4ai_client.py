@@ -1,0 +1,59 @@
+"""Rows for the Crawl4AI drop-in: the coroutines of Crawl4AI's cache, answered by its own manager and by the service."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from processes import start_service
+from table import AtLeast, Bound, Row
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "python"))
+
+from crawl4ai_cache import python  # noqa: E402
+
+PROGRAM = Path(__file__).with_name("crawl4ai_client_program.py")
+PAGES = 400
+NAMES = {
+    "read_1": ("drop-in, hit, 1 task", 1.0),
+    "read_32": ("drop-in, hit, 32 tasks", 1.5),
+    "write_1": ("drop-in, write, 1 task", 1.0),
+    "write_32": ("drop-in, write, 32 tasks", 1.0),
+}
+LEAST_SMALLER = 5.0
+MOST_OVERHEAD_MS = 1.0
+
+
+def disk_bytes(directory: Path) -> int:
+    """What the files of a directory take on the disk."""
+    return sum(file.stat().st_blocks * 512 for file in directory.rglob("*") if file.is_file())
+
+
+def rows(bench: Any) -> list[Row]:
+    """In one process, by turns: the same pages through Crawl4AI's manager and through the drop-in."""
+    data = bench.scratch / "crawl4ai-client"
+    service, _ = start_service(bench.service, data)
+    own = bench.scratch / "crawl4ai-own"
+    own.mkdir()
+    with service as running:
+        command = [str(python()), str(PROGRAM), str(own), f"http://{running.address}", str(bench.corpus), str(PAGES), str(bench.options.rounds)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(done.stderr)
+    said = json.loads(done.stdout.splitlines()[-1])
+    made: list[Row] = []
+    for name, (title, least) in NAMES.items():
+        pairs = [(each["drop_in"][name], each["own"][name]) for each in said["rounds"]]
+        ours, theirs = (sorted((pair[side] for pair in pairs), key=lambda one: one["per_second"])[len(pairs) // 2] for side in (0, 1))
+        detail = f"{ours['per_second']:,.0f}/s, p99 {ours['p99_ms']:.1f} ms to {theirs['per_second']:,.0f}/s, p99 {theirs['p99_ms']:.1f} ms"
+        made.append(AtLeast(title, [ours["per_second"] / theirs["per_second"] for ours, theirs in pairs], least, detail))
+    ours, theirs = disk_bytes(data), said["own_bytes"]
+    stored = PAGES * bench.options.rounds
+    made.append(AtLeast("drop-in, bytes on disk a page", [theirs / ours], LEAST_SMALLER, f"{ours / stored / 1000:.1f} kB to {theirs / stored / 1000:.1f} kB"))
+    over = said["overhead"]
+    made.append(Bound("drop-in, hit beyond its HTTP call", "ms", [over["drop_in"] - over["http"]], MOST_OVERHEAD_MS))
+    return made

@@ -1,5 +1,5 @@
--- Which crawler of a fleet fetches which page: the last grant of each key, and how it ended. A row stays for an hour
--- after its end, so that a holder who comes too late is told so, and then the sweep takes it.
+-- Which crawler of a fleet fetches which page: the last grant of each key, and how it ended. The sweep
+-- takes a row when its holder has no use for it any more: minutes after it was ended, an hour after it ran out.
 create table leases (
     id         blob    not null primary key, -- as results.id, whether there is a result or not
     namespace  text    not null,

@@ -6,5 +6,8 @@ create table hosts (
     visits    integer not null, -- fetches of pages that were there already
     changes   integer not null, -- those that found another content
     seconds   integer not null, -- between them and the fetches before them, in all
+    seen_at   integer not null, -- the last one, in milliseconds since the Unix epoch: the sweep forgets hosts that nobody visits
     primary key (namespace, host)
 ) without rowid;
+
+create index hosts_by_visit on hosts (seen_at);

@@ -318,6 +318,15 @@ def sessions(board: Dashboard) -> None:
     board.graph("Sessions held", "By backend, expired ones that are not yet swept included.", [(f"max by (backend) ({of('store_sessions')})", "{{backend}}")], "short")
 
 
+def leases(board: Dashboard) -> None:
+    """Who fetches what, and what went wrong there."""
+    board.row("Leases and failed results")
+    board.graph("Leases", "What requests for a lease came to, and how leases ended; `outdated` is a write that came too late.", [(per("result", rate("leases_total")), "{{result}}")], "ops", stacked=True)
+    board.graph("Waiting", "Requests that wait for a page that another fetches.", [(over("sum", of("lease_waiters")), "waiting")], "short")
+    board.graph("Waiting time", "Of requests that waited for another's lease.", quantiles("lease_wait_seconds"), "s")
+    board.graph("Failed results stored", "What says that it failed, has an error status, or a block marker.", [(per("why", rate("failed_results_total")), "{{why}}")], "ops", stacked=True)
+
+
 def variable(name: str, label: str, query: str, **more: Any) -> Json:
     """A variable that a query fills."""
     return {
@@ -340,7 +349,7 @@ def variable(name: str, label: str, query: str, **more: Any) -> Json:
 def dashboard() -> Json:
     """Everything."""
     board = Dashboard()
-    for part in (overview, migration, dynamodb, local, http, sessions):
+    for part in (overview, migration, dynamodb, local, http, sessions, leases):
         part(board)
     change = f"changes({of('routing_generation')}[2m]) > 0"
     return {

@@ -64,7 +64,7 @@ pub(super) async fn confirmed(api: &Api, key: &Key, before: Timestamp) {
         && seconds > 0
         && let Some(host) = host_of(key)
     {
-        let visit = Some(Visit { changed: false, seconds });
+        let visit = Some(Visit::after(seconds, false));
         Lesson { namespace: key.namespace().clone(), host, visit, ttl: None }.take(api).await;
     }
 }
@@ -92,10 +92,10 @@ async fn visit(api: &Api, key: &Key, new: &Encoded, fetched_at: Timestamp) -> Op
         return None;
     }
     if old.meta.etag == new.etag {
-        return Some(Visit { changed: false, seconds });
+        return Some(Visit::after(seconds, false));
     }
     let changed = compared(old, new).await?;
-    Some(Visit { changed, seconds })
+    Some(Visit::after(seconds, changed))
 }
 
 /// Whether the content of a page has changed; nothing where that cannot be said.

@@ -58,6 +58,17 @@ impl Accepted {
         let version = Some(meta.version);
         let absent = Missed { version, ..Missed::ABSENT };
         let missed = |reason| Missed { reason, freshness: Some(freshness), version, failed: None };
+        if !self.quality.admits(quality) {
+            // Of a good one nobody has to be told; a failed one is news as long as it is fresh, whatever its age.
+            return Err(match quality {
+                Quality::Failed(why) if !freshness.is_stale() => {
+                    let failed = Some(LastFailed { why, status_code: meta.status_code, freshness });
+                    Missed { reason: MissReason::Failed, freshness: None, version, failed }
+                }
+                Quality::Failed(_) if !meta.key.is_failed() => missed(MissReason::Expired),
+                _ => absent,
+            });
+        }
         let limits = match quality {
             Quality::Good => self.limits,
             Quality::Failed(_) => FreshnessLimits { stale: 0, ..self.limits },
@@ -66,14 +77,10 @@ impl Accepted {
             MissReason::Expired if meta.key.is_failed() => absent,
             reason => missed(reason),
         })?;
-        match quality {
-            Quality::Failed(why) if !self.quality.admits(quality) => {
-                let failed = Some(LastFailed { why, status_code: meta.status_code, freshness });
-                Err(Missed { reason: MissReason::Failed, freshness: None, version, failed })
-            }
-            Quality::Good if !self.quality.admits(quality) => Err(absent),
-            _ if self.require.iter().all(|name| meta.layout.has(name)) => Ok((freshness, quality)),
-            _ => Err(missed(MissReason::FieldMissing)),
+        if self.require.iter().all(|name| meta.layout.has(name)) {
+            Ok((freshness, quality))
+        } else {
+            Err(missed(MissReason::FieldMissing))
         }
     }
 
@@ -90,6 +97,11 @@ impl Accepted {
             Wanted::Best | Wanted::Good => guard.is_on().then(|| key.failed()),
         }
     }
+}
+
+/// Whether the second result of a key says anything beside the first: a failure before a good result is none any more.
+pub(super) fn is_news(second: &Meta, first: Option<Version>) -> bool {
+    !second.key.is_failed() || first.is_none_or(|first| first < second.version)
 }
 
 /// The description of a `quality` parameter.
@@ -133,6 +145,12 @@ impl Missed {
     pub(super) const ABSENT: Self =
         Self { reason: MissReason::Absent, freshness: None, version: None, failed: None };
 
+    /// What a stale entry is to a caller who has no use for it.
+    pub(super) fn expired(found: &Found) -> Self {
+        let (freshness, version) = (Some(found.freshness), Some(found.hit.entry.meta.version));
+        Self { reason: MissReason::Expired, freshness, version, failed: None }
+    }
+
     /// What both keys come to, of which this is the first.
     pub(super) fn and(self, second: Self) -> Self {
         let version = self.version.max(second.version);
@@ -167,14 +185,19 @@ pub(super) async fn look(
     let mut missed = match api.results.get(&accepted.first(key), options).await? {
         None => Missed::ABSENT,
         Some(hit) => match accepted.judge(api.guard(), &hit.entry.meta, api.clock.now()) {
-            Ok((freshness, quality)) => return Ok(Ok(Found { hit, freshness, quality })),
+            Ok((freshness, quality)) => {
+                let found = Found { hit, freshness, quality };
+                return Ok(Ok(newest_failure(api, key, options, accepted, found).await));
+            }
             Err(missed) if hit.via == Via::Fallback => return Err(unreachable_owner(missed.reason)),
             Err(missed) => missed,
         },
     };
     if let Some(second) = accepted.second(api.guard(), key) {
         // An error here is no reason to fail what is a miss anyway.
-        if let Ok(Some(hit)) = api.results.get(&second, options).await {
+        if let Ok(Some(hit)) = api.results.get(&second, options).await
+            && is_news(&hit.entry.meta, missed.version)
+        {
             match accepted.judge(api.guard(), &hit.entry.meta, api.clock.now()) {
                 Ok((freshness, quality)) => return Ok(Ok(Found { hit, freshness, quality })),
                 Err(second) => missed = missed.and(second),
@@ -185,6 +208,29 @@ pub(super) async fn look(
         missed.reason = MissReason::Variant;
     }
     Ok(Err(missed))
+}
+
+/// What was found, or the failed result after it: one from before there was a guard lies where good ones are.
+async fn newest_failure(
+    api: &Api,
+    key: &Key,
+    options: GetOptions,
+    accepted: &Accepted,
+    found: Found,
+) -> Found {
+    let meta = &found.hit.entry.meta;
+    if found.quality == Quality::Good || meta.key.is_failed() {
+        return found;
+    }
+    match api.results.get(&key.failed(), options).await {
+        Ok(Some(hit)) if is_news(&hit.entry.meta, Some(meta.version)) => {
+            match accepted.judge(api.guard(), &hit.entry.meta, api.clock.now()) {
+                Ok((freshness, quality)) => Found { hit, freshness, quality },
+                Err(_) => found,
+            }
+        }
+        _ => found,
+    }
 }
 
 /// The owner, which cannot be reached, may have what the other side has only in part or of old.

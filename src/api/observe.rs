@@ -169,15 +169,22 @@ fn method_label(method: &Method) -> &'static str {
 }
 
 /// One request being served; counted until it is dropped.
-struct InFlight(Api);
+#[derive(Debug)]
+pub(super) struct InFlight(Api);
 
 impl InFlight {
     fn enter(api: &Api) -> Option<Self> {
         let limit = api.config.limits.concurrency as u64;
-        let guard = Self(api.clone());
-        let before = api.shared().in_flight.fetch_add(1, Ordering::Relaxed);
+        let (guard, before) = (Self(api.clone()), api.shared().in_flight.fetch_add(1, Ordering::Relaxed));
         api.metrics.http_requests_in_flight.inc();
         (before < limit).then_some(guard)
+    }
+
+    /// One more, whatever the limit.
+    fn more(api: &Api) -> Self {
+        api.shared().in_flight.fetch_add(1, Ordering::Relaxed);
+        api.metrics.http_requests_in_flight.inc();
+        Self(api.clone())
     }
 }
 
@@ -194,24 +201,46 @@ pub(super) struct Waited(pub(super) Duration);
 
 /// A request that waits for what other requests bring about takes no place from them, until it goes on.
 #[derive(Debug)]
-pub(super) struct Aside(Api);
+pub(super) struct Aside(Lent);
 
 impl Aside {
     /// For a request that is being served.
     pub(super) fn step(api: &Api) -> Self {
-        api.shared().in_flight.fetch_sub(1, Ordering::Relaxed);
-        api.metrics.http_requests_in_flight.dec();
         api.metrics.lease_waiters.inc();
-        Self(api.clone())
+        Self(Lent::of(api))
     }
 }
 
 impl Drop for Aside {
     fn drop(&mut self) {
+        self.0.0.metrics.lease_waiters.dec();
+    }
+}
+
+/// A place that a request has lent to others, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Lent(Api);
+
+impl Lent {
+    fn of(api: &Api) -> Self {
+        api.shared().in_flight.fetch_sub(1, Ordering::Relaxed);
+        api.metrics.http_requests_in_flight.dec();
+        Self(api.clone())
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
         self.0.shared().in_flight.fetch_add(1, Ordering::Relaxed);
         self.0.metrics.http_requests_in_flight.inc();
-        self.0.metrics.lease_waiters.dec();
     }
+}
+
+/// Hands the place of a request over to work of its own that goes on when the client leaves. The request keeps the second
+/// half for as long as it waits for that work.
+pub(super) fn hand_over(api: &Api) -> (InFlight, Lent) {
+    let place = InFlight::more(api);
+    (place, Lent::of(api))
 }
 
 /// A body whose request is being served until it has been sent or given up.

@@ -12,10 +12,10 @@ use serde_json::{Map, Value, json};
 
 use super::body::{blocking, chunks, read_json};
 use super::leases::{store_under, token};
-use super::listing::{KnownValidators, shown};
+use super::listing::KnownValidators;
 use super::problem::{Problem, Result};
 use super::state::Api;
-use super::write::{Terms, Times, TtlSource, Written, check_validator, store_failed, ttl, version};
+use super::write::{Terms, Times, TtlSource, Written, check_validator, keep, store_failed, ttl, version};
 use crate::domain::document::{Coding, Inflate, Projection, encode};
 use crate::domain::quality::{Guard, Quality, Why};
 use crate::domain::{Entry, Namespace, Timestamp, Validators};
@@ -122,6 +122,11 @@ impl<'a> Record<'a> {
         };
         let ttl_source = if import { TtlSource::Kept } else { TtlSource::of(self.ttl) };
         let terms = Terms { validators, times, ttl_source, condition: Condition::Any, version };
+        if import && self.quality == Some(Which::Good) {
+            // Where good results are it goes back, whatever it says of itself.
+            let quality = api.guard().of_facts(encoded.facts.success, encoded.facts.status_code);
+            return keep(api, op, key, encoded, terms, quality).await;
+        }
         if import && self.quality == Some(Which::Failed) {
             // Failed it stays, whatever this service would make of it.
             let facts = &encoded.facts;
@@ -196,8 +201,11 @@ pub(super) fn export_head(entry: &Entry, guard: &Guard) -> Map<String, Value> {
     let mut head = Map::new();
     head.insert("url".to_owned(), json!(meta.key.url()));
     head.insert("variant".to_owned(), json!(meta.key.caller_variant()));
-    if let Some(quality) = shown(guard.of(meta)) {
-        head.insert("quality".to_owned(), json!(quality));
+    // Which of the two it is; said of a good one only where an import would take it for a failed one.
+    if meta.key.is_failed() {
+        head.insert("quality".to_owned(), json!("failed"));
+    } else if guard.of(meta) != Quality::Good {
+        head.insert("quality".to_owned(), json!("good"));
     }
     head.insert("etag".to_owned(), json!(meta.etag.to_string()));
     head.insert("created_at".to_owned(), json!(meta.created_at));

@@ -22,7 +22,7 @@ use super::problem::{Problem, Result};
 use super::state::Api;
 use super::write::{Stored, Terms, Times, TtlSource, failed_precondition, ttl, validators, version};
 use crate::domain::document::{Coding, Encoded, Facts, Projection, encode, merge_patch};
-use crate::domain::quality::Wanted;
+use crate::domain::quality::{Quality, Wanted};
 use crate::domain::{DocumentError, Key, Validators};
 use crate::store::{Condition, DeleteOutcome, GetOptions, Stamp};
 
@@ -84,7 +84,7 @@ pub(super) struct PutParams {
     #[param(max_length = 1024)]
     head_fingerprint: Option<String>,
     /// When it was fetched, for a result that comes from another cache: RFC 3339 or Unix seconds. Its age counts from
-    /// then, and it never replaces one that is newer.
+    /// then, and it never replaces one that is newer. Not together with a lease.
     #[param(example = "2026-01-15T10:30:00Z")]
     updated_at: Option<String>,
 }
@@ -148,7 +148,9 @@ pub(super) struct DeleteParams {
         example = json!({"url": "https://example.com/", "success": true, "status_code": 200, "html": "<html>…</html>", "markdown": "# Example"})),
     (status = 304, description = "The client has it already (`If-None-Match`)"),
     (status = 404, description = "No answer; `reason` is absent, expired, too_old, field_missing, variant or failed (then with a \
-        member `failed`). With `lease=`, the member `lease` says whether it was won or is held"),
+        member `failed`). With `lease=`, the member `lease` has the state `won`, `held`, or `failed` (just tried: move on)",
+        headers(("retry-after" = Option<u64>, description = "With `lease=`: when the lease runs out, or a failed result is fresh no more"))),
+    (status = 409, description = "With `lease=`: others store this page all the time"),
     (status = 406, description = "None of the codings zstd, gzip and identity is acceptable"),
 ))]
 pub(super) async fn get(
@@ -242,6 +244,9 @@ pub(super) async fn put(
     let condition = negotiate::condition(&headers, now)?;
     let lease = named(&headers)?;
     let fetched = time("updated_at", params.updated_at.as_deref())?;
+    if lease.is_some() && fetched.is_some() {
+        return Err(Problem::parameter("updated_at", "what is stored under a lease is fetched now"));
+    }
     let upload = receive(&api, &headers, body, Accepts::Json).await?;
     let encoded = encode_upload(&api, upload).await?;
     let fresh = Times::fresh(now, ttl);
@@ -323,7 +328,7 @@ pub(super) async fn patch(
             Err(problem) if problem.code() == "precondition_failed" => {}
             outcome => {
                 let written = outcome?;
-                if params.confirmed {
+                if params.confirmed && !written.is_superseded() && quality == Some(Quality::Good) {
                     hosts::confirmed(&api, &key, meta.updated_at).await;
                 }
                 return written.response();

@@ -19,7 +19,7 @@ use super::body::{Accepts, read_json, receive};
 use super::caller::Reader;
 use super::leases;
 use super::listing::shown;
-use super::lookup::{Accepted, Missed, count_miss, count_state, json_type, wanted};
+use super::lookup::{Accepted, Missed, count_miss, count_state, is_news, json_type, wanted};
 use super::params::{NoParams, Params};
 use super::problem::{Problem, Result};
 use super::state::Api;
@@ -339,8 +339,12 @@ async fn states_of(api: &Api, accepted: &Accepted, keys: &[Key]) -> Result<Vec<K
     if !second.is_empty() {
         let metas = api.results.get_metas(&second).await?;
         for ((place, key), meta) in places.into_iter().zip(&second).zip(&metas) {
-            let beside = judge(key, meta.as_ref());
             let state = &mut states[place];
+            let first = state.as_ref().err().and_then(|missed| missed.version);
+            if meta.as_ref().is_some_and(|meta| !is_news(meta, first)) {
+                continue;
+            }
+            let beside = judge(key, meta.as_ref());
             *state = match (&*state, beside) {
                 (Err(missed), Err(beside)) => Err(missed.and(beside)),
                 (_, found) => found,

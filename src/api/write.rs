@@ -71,7 +71,7 @@ impl TtlSource {
         if asked.is_some() { Self::Request } else { Self::Default }
     }
 
-    const fn as_str(self) -> Option<&'static str> {
+    pub(super) const fn as_str(self) -> Option<&'static str> {
         match self {
             Self::Request => Some("request"),
             Self::Default => Some("default"),
@@ -195,14 +195,15 @@ async fn store_good(api: &Api, op: &str, key: Key, encoded: Encoded, mut terms: 
     }
     let written = keep(api, op, key, encoded, terms, Quality::Good).await?;
     if let Some(lesson) = lesson
-        && written.stored.outcome != "superseded"
+        && !written.is_superseded()
+        && !written.is_unmet()
     {
         lesson.take(api).await;
     }
     Ok(written)
 }
 
-/// Stores an encoded document beside the good one, and counts it.
+/// Stores an encoded document beside the good one, counts it, and wakes who waits for the page.
 pub(super) async fn store_failed(
     api: &Api,
     op: &str,
@@ -212,10 +213,13 @@ pub(super) async fn store_failed(
     quality: Quality,
 ) -> Result<Written> {
     let times = terms.times.at_most(api.clock.now(), api.config.results.failed_ttl_seconds);
-    keep(api, op, key.failed(), encoded, Terms { times, ..terms }, quality).await
+    let written = keep(api, op, key.failed(), encoded, Terms { times, ..terms }, quality).await;
+    api.shared().hub.wake(key.id());
+    written
 }
 
-/// Stores an encoded document under exactly that key, and counts it.
+/// Stores an encoded document under exactly that key, counts it, and wakes who waits for that key. What does not meet its
+/// condition is a write that is unmet, not an error.
 pub(super) async fn keep(
     api: &Api,
     op: &str,
@@ -238,7 +242,8 @@ pub(super) async fn keep(
         validators: facts.validators.updated_by(&validators),
         layout,
     };
-    let why = quality.why().map(Why::as_str);
+    let (why, id) = (quality.why().map(Why::as_str), meta.key.id());
+    let kept = Kept { key: meta.key.clone(), validators: meta.validators.clone(), times };
     let stored = Stored {
         outcome: "",
         url: meta.key.url().to_owned(),
@@ -252,6 +257,7 @@ pub(super) async fn keep(
         ttl_source: ttl_source.as_str(),
     };
     let outcome = api.results.put(Put { meta, frame: Some(frame), condition }).await;
+    api.shared().hub.wake(id);
     let (result, status) = match &outcome {
         Ok(PutOutcome::Created) => ("created", StatusCode::CREATED),
         Ok(PutOutcome::Replaced) => ("replaced", StatusCode::OK),
@@ -262,13 +268,14 @@ pub(super) async fn keep(
         Err(_) => ("error", StatusCode::INTERNAL_SERVER_ERROR),
     };
     api.metrics.writes.with_label_values(&[op, result]).inc();
-    if outcome? == PutOutcome::ConditionFailed {
-        return Err(failed_precondition(None));
-    }
-    if let Some(why) = why {
+    if let Some(why) = why
+        && outcome.is_ok()
+        && !["conflict", "superseded"].contains(&result)
+    {
         api.metrics.failed_results.with_label_values(&[why]).inc();
     }
-    Ok(Written { status, etag, stored: Stored { outcome: result, ..stored } })
+    outcome?;
+    Ok(Written { status, etag, kept, stored: Stored { outcome: result, ..stored } })
 }
 
 /// A write that was done.
@@ -276,13 +283,32 @@ pub(super) async fn keep(
 pub(super) struct Written {
     pub(super) status: StatusCode,
     pub(super) etag: Etag,
+    pub(super) kept: Kept,
     pub(super) stored: Stored,
+}
+
+/// Where a document was to be stored, and what besides it.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) key: Key,
+    pub(super) validators: Validators,
+    pub(super) times: Times,
 }
 
 impl Written {
     /// Whether nothing was stored because what is there is newer.
     pub(super) fn is_superseded(&self) -> bool {
         self.stored.outcome == "superseded"
+    }
+
+    /// Whether nothing was stored because what is there does not meet the condition.
+    pub(super) fn is_unmet(&self) -> bool {
+        self.stored.outcome == "conflict"
+    }
+
+    /// 412 where it is unmet.
+    pub(super) fn met(self) -> Result<Self> {
+        if self.is_unmet() { Err(failed_precondition(None)) } else { Ok(self) }
     }
 
     /// 200, 201 or 202 with what was stored.

@@ -16,6 +16,9 @@ pub const ENOUGH: u64 = 5;
 /// Visits at which the counters of a host are halved, so that they follow what has become of it.
 pub const MANY: u64 = 1000;
 
+/// How long a host is remembered of which no page is fetched again, in seconds: half a year.
+pub const KEEP_SECONDS: u64 = 180 * 86_400;
+
 /// The bounds of what is learned.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Learning {
@@ -34,6 +37,13 @@ pub struct Visit {
     pub changed: bool,
     /// Since the fetch before, in seconds.
     pub seconds: u64,
+}
+
+impl Visit {
+    /// A visit after so many seconds. More than a century counts as one: sums of them have to fit everywhere.
+    pub fn after(seconds: u64, changed: bool) -> Self {
+        Self { changed, seconds: seconds.min(u64::from(u32::MAX)) }
+    }
 }
 
 /// What is known of the pages of a host.

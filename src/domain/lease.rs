@@ -6,8 +6,11 @@ use std::str::FromStr;
 use super::key::{KeyId, Namespace};
 use super::time::{Timestamp, Version};
 
-/// How long a store remembers a lease after its end, in seconds: for so long a holder that comes too late is told so.
+/// How long a store remembers a lease that ran out, in seconds: for so long its holder may still store what it fetched.
 pub const KEEP_SECONDS: u64 = 3600;
+
+/// How long a store remembers one that was ended, in seconds: for so long a write may be repeated.
+pub const KEEP_ENDED_SECONDS: u64 = 300;
 
 /// Names one grant of a lease: which key, and a secret that only its holder was told.
 ///
@@ -173,7 +176,10 @@ impl Lease {
 
     /// When a store may forget it.
     pub fn forget_at(&self) -> Timestamp {
-        self.until.plus_secs(KEEP_SECONDS)
+        self.until.plus_secs(match self.state {
+            LeaseState::Held => KEEP_SECONDS,
+            LeaseState::Stored | LeaseState::Released => KEEP_ENDED_SECONDS,
+        })
     }
 }
 

@@ -15,8 +15,11 @@ use serde::{Deserialize, Serialize};
 use super::document::{Document, Encoded};
 use super::entry::Meta;
 
-/// Documents above this size, decoded, are not searched for block markers: a page that turns a crawler away is small.
+/// Pages above this size are not searched for block markers: one that turns a crawler away is small.
 pub const MAX_SEARCHED_BYTES: u64 = 1 << 20;
+
+/// Nor those in documents of which more than this lies before the page's end: it would have to be decoded.
+const MAX_DECODED_BYTES: u64 = 4 << 20;
 
 /// The most block markers.
 pub const MAX_MARKERS: usize = 256;
@@ -186,7 +189,7 @@ impl Guard {
     /// Whether [`Guard::judge`] has to decode so much that it should be done elsewhere than on an async thread.
     pub fn is_slow(&self, encoded: &Encoded) -> bool {
         const INLINE_BYTES: u64 = 128 << 10;
-        self.searches(encoded) && encoded.layout.raw_size() > INLINE_BYTES
+        self.searches(encoded) && encoded.layout.field("html").is_some_and(|html| html.raw_end > INLINE_BYTES)
     }
 
     /// What a document is by what it says of itself, its page not looked at.
@@ -215,9 +218,9 @@ impl Guard {
     }
 
     fn searches(&self, encoded: &Encoded) -> bool {
-        self.markers.is_some()
-            && encoded.layout.raw_size() <= MAX_SEARCHED_BYTES
-            && encoded.layout.has("html")
+        let is_small = |member: std::ops::Range<u64>| member.end - member.start <= MAX_SEARCHED_BYTES;
+        let html = self.markers.as_ref().and_then(|_| encoded.layout.field("html"));
+        html.is_some_and(|html| is_small(html.member) && html.raw_end <= MAX_DECODED_BYTES)
     }
 
     fn is_blocked(&self, encoded: &Encoded) -> bool {
@@ -335,6 +338,15 @@ mod tests {
         assert_eq!(guard.judge(&page(1_000_000)).why(), Some(Why::Blocked));
         assert!(guard.is_slow(&page(1_000_000)) && !guard.is_slow(&page(100)));
         assert_eq!(guard.judge(&page(1 << 20)), Quality::Good);
+        // How large the rest of the document is does not matter, unless it comes first and is very large.
+        let with = |name: &str, size: usize| {
+            let (page, rest) = ("x".repeat(100_000), "x".repeat(size));
+            let document = format!(r#"{{"html":"{page} blocked","{name}":"{rest}"}}"#);
+            guard.judge(&encode(document.as_bytes(), 1).expect("a document")).why()
+        };
+        assert_eq!(with("screenshot", 6 << 20), Some(Why::Blocked));
+        assert_eq!(with("markdown", 2 << 20), Some(Why::Blocked));
+        assert_eq!(with("markdown", 6 << 20), None);
     }
 
     #[test]

@@ -41,6 +41,7 @@ impl Sweep {
             swept.sessions += batch.sessions;
             swept.tombstones += batch.tombstones;
             swept.leases += batch.leases;
+            swept.hosts += batch.hosts;
             swept.pages += batch.pages;
             if !batch.is_full() || stop.is_cancelled() {
                 return Ok(swept);
@@ -53,12 +54,15 @@ impl Sweep {
     pub async fn run(self, interval: Duration, stop: CancellationToken) {
         while stop.run_until_cancelled(tokio::time::sleep(interval)).await.is_some() {
             match self.run_once(&stop).await {
-                Ok(swept) if swept.results + swept.sessions + swept.tombstones + swept.leases > 0 => {
+                Ok(swept)
+                    if swept.results + swept.sessions + swept.tombstones + swept.leases + swept.hosts > 0 =>
+                {
                     tracing::info!(
                         results = swept.results,
                         sessions = swept.sessions,
                         tombstones = swept.tombstones,
                         leases = swept.leases,
+                        hosts = swept.hosts,
                         pages = swept.pages,
                         "swept"
                     );

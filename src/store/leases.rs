@@ -23,8 +23,8 @@ pub trait LeaseStore: fmt::Debug + fmt::Display + Send + Sync {
     /// The version under which a holder may write; none if it comes too late.
     async fn fence(&self, holder: &Holder) -> Result<Option<Version>>;
 
-    /// Ends a lease. What has ended already, or is another's, stays as it is.
-    async fn end(&self, holder: &Holder, ending: Ending) -> Result<()>;
+    /// Ends a lease, and says whether it was held until then. What has ended already, or is another's, stays as it is.
+    async fn end(&self, holder: &Holder, ending: Ending) -> Result<bool>;
 
     /// The leases of many keys that are held at `now`, in their order.
     async fn held(&self, keys: &[KeyId], now: Timestamp) -> Result<Vec<Option<Lease>>>;

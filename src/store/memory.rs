@@ -274,11 +274,10 @@ impl LeaseStore for MemoryStore {
         Ok(self.content().lease(holder).and_then(|lease| lease.fence_of(&holder.token)))
     }
 
-    async fn end(&self, holder: &Holder, ending: Ending) -> Result<()> {
-        if let Some(lease) = self.content().lease(holder).filter(|lease| lease.state == LeaseState::Held) {
-            lease.state = ending.state();
-        }
-        Ok(())
+    async fn end(&self, holder: &Holder, ending: Ending) -> Result<bool> {
+        let mut content = self.content();
+        let held = content.lease(holder).filter(|lease| lease.state == LeaseState::Held);
+        Ok(held.map(|lease| lease.state = ending.state()).is_some())
     }
 
     async fn held(&self, keys: &[KeyId], now: Timestamp) -> Result<Vec<Option<Lease>>> {

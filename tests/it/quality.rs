@@ -119,6 +119,25 @@ fn a_failed_result_lives_for_a_short_time_and_the_last_good_one_is_there_for_who
 }
 
 #[test]
+fn a_failure_before_the_last_good_result_is_no_news() {
+    let server = Server::start(&[]);
+    let target = result_of(URL, &[]);
+    server.put(&target, ERROR).is(201);
+    server.put(&result_of(URL, &[("ttl", "0")]), GOOD).is(201);
+    eventually("the good one expires", || (server.get(&target).status == 404).then_some(()));
+    assert_eq!(server.get(&target).problem(404, "result_not_found")["reason"], "expired");
+    assert_eq!(server.get(&with("good")).problem(404, "result_not_found")["reason"], "expired");
+    let states = server.post("/v1/results/lookup", &json!({"keys": [URL]})).is(200).json();
+    assert_eq!(states["results"][0]["reason"], "expired", "{states}");
+    assert_eq!(seen(&server.get(&with("failed")).is(200)), (503, Some("failed")), "who asks for it gets it");
+    // And what is good says nothing of what failed.
+    server.request("DELETE", &target).send().is(204);
+    server.put(&target, GOOD).is(201);
+    let none = server.get(&result_of(URL, &[("quality", "failed"), ("max_age", "0")]));
+    assert_eq!(none.problem(404, "result_not_found")["reason"], "absent");
+}
+
+#[test]
 fn block_pages_are_told_by_their_markers() {
     let server = Server::start(&[(
         "results.block_markers",
@@ -170,6 +189,22 @@ fn the_settings_say_what_fails_and_whether_it_matters() {
     assert_eq!(server.put(&target, ERROR).is(200).json()["quality"], "good");
     assert_eq!(seen(&server.get(&target).is(200)), (503, None));
     server.get(&with("good")).is(200);
+}
+
+#[test]
+fn an_error_page_from_before_there_was_a_guard_goes_where_it_was_and_hides_nothing() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let server = Server::on(directory.path(), &[("results.guard", "false")]);
+    server.put(&result_of(URL, &[("ttl", "1000000")]), ERROR).is(201);
+    drop(server);
+    let server = Server::on(directory.path(), &[]);
+    let export = server.get("/v1/results/export").is(200).decoded();
+    let to = Server::start(&[]);
+    to.request("POST", "/v1/results/import").ndjson(export.clone()).send().is(200);
+    assert_eq!(to.get("/v1/results/export").is(200).decoded(), export, "in its place, with its times");
+    // What failed since is newer.
+    server.put(&result_of(URL, &[]), ERROR.replace("503", "404")).is(201);
+    assert_eq!(seen(&server.get(&with("best")).is(200)), (404, Some("failed")));
 }
 
 #[test]

@@ -40,7 +40,7 @@ NOT_SHOWN: dict[str, str] = {}
 
 @pytest.fixture(scope="module")
 def promtool() -> Path:
-    """The promtool that scripts/fetch-promtool builds, or the one that TEST_PROMTOOL names."""
+    """The promtool that scripts/fetch-promtool fetches, or the one that TEST_PROMTOOL names."""
     program = Path(os.environ.get("TEST_PROMTOOL", ROOT / ".cache" / "promtool" / "promtool"))
     if not program.exists():
         if os.environ.get("TEST_REQUIRE_ALL"):
@@ -266,7 +266,7 @@ def recorded_labels(expression: str) -> set[str]:
 def test_every_family_of_the_catalogue_is_emitted(emitted: Emitted) -> None:
     for name, (kind, labels) in catalogue().items():
         if name not in ONLY_IN_USE:
-            sample = f"{name}_count" if kind == "HistogramVec" else name
+            sample = f"{name}_count" if kind.startswith("Histogram") else name
             assert emitted.labels_of(sample) == labels | TARGET_LABELS, name
 
 

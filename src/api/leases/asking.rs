@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
+use tokio::sync::MutexGuard as TurnGuard;
 use tokio::time::Instant;
 
-use super::granted::{Granted, claim, count};
+use super::granted::{claim, count};
 use super::hub::Waiter;
-use crate::api::lookup::{Accepted, Found, Missed, look};
+use super::standing::{Looked, Standing, Turnout, is_fresh, version_of};
+use crate::api::lookup::{Accepted, look};
 use crate::api::observe::Aside;
 use crate::api::problem::{Problem, Result};
 use crate::api::state::Api;
 use crate::domain::lease::Lease;
-use crate::domain::{Key, MissReason, Version};
+use crate::domain::{Freshness, FreshnessLimits, Key, Version};
 use crate::store::GetOptions;
 
 /// How often a lease whose fence is not later than what is stored is asked for anew: once shows how late it has to be.
@@ -22,9 +24,6 @@ const MARGIN: Duration = Duration::from_millis(500);
 
 /// The least time to sleep for the end of a lease: a store may see it held a little longer.
 const LEAST_SLEEP: Duration = Duration::from_millis(20);
-
-/// What a look-up came to.
-pub(super) type Looked = std::result::Result<Found, Missed>;
 
 /// What a caller wants.
 #[derive(Clone, Copy, Debug)]
@@ -37,87 +36,101 @@ pub(super) struct Asked<'a> {
     pub(super) seconds: u64,
     /// How long to wait for another holder.
     pub(super) wait: Duration,
-}
-
-/// What a caller gets.
-#[derive(Debug)]
-pub(super) struct Turnout {
-    /// The page, or why there is none.
-    pub(super) looked: Looked,
-    /// How its lease stands.
-    pub(super) standing: Standing,
-    /// How long others were waited for.
-    pub(super) waited: Duration,
-}
-
-/// How the lease of a page stands.
-#[derive(Debug)]
-pub(super) enum Standing {
-    /// The page is fresh: nobody needs a lease.
-    Fresh,
-    /// It is the caller's.
-    Won(Granted),
-    /// It is another's.
-    Held(Lease),
-    /// Whoever was waited for has stored a failed result, which is no answer: to try again at once would come to the same.
-    Failed,
-}
-
-impl Standing {
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Fresh => "fresh",
-            Self::Won(_) => "won",
-            Self::Held(_) => "held",
-            Self::Failed => "failed",
-        }
-    }
+    /// Whether the caller insists on a try of its own although a failed result is fresh: unless a stale page is there to go
+    /// on with, the lease is granted all the same.
+    pub(super) insists: bool,
 }
 
 impl Asked<'_> {
     /// Looks, asks for the lease, and waits for as long as it is another's and may be waited for.
     pub(super) async fn settle(self) -> Result<Turnout> {
         let (api, mut slept) = (self.api, Duration::ZERO);
-        let looked = self.look(self.options).await?;
-        let (looked, standing) = if is_fresh(&looked) {
-            (looked, Standing::Fresh)
+        let mut looked = self.look(self.options).await?;
+        let standing = if is_fresh(&looked) {
+            Standing::Fresh
+        } else if let Some(left) = self.has_just_failed(&looked).await {
+            Standing::Failed(Some(left))
+        } else if looked.is_ok() {
+            // Who has a stale answer goes on with that, whatever becomes of the lease.
+            match self.claim(&mut looked).await {
+                Err(problem) if looked.is_ok() => {
+                    tracing::warn!(
+                        code = problem.code(),
+                        detail = problem.detail(),
+                        "a stale page goes without a lease"
+                    );
+                    Standing::Unknown(problem)
+                }
+                settled => settled?,
+            }
         } else {
-            // Who has a stale answer goes on with that.
-            let may_wait = looked.is_err() && !self.wait.is_zero();
-            match may_wait.then(|| api.shared().hub.enter(self.key.id())).flatten() {
-                Some(waiter) => self.wait(waiter, looked, &mut slept).await?,
-                None => self.claim(looked).await?,
+            let waiter = (!self.wait.is_zero()).then(|| api.shared().hub.enter(self.key.id())).flatten();
+            match waiter {
+                Some(waiter) => self.wait(waiter, &mut looked, &mut slept).await?,
+                None => self.claim(&mut looked).await?,
             }
         };
         if !slept.is_zero() {
             api.metrics.lease_wait.observe(slept.as_secs_f64());
         }
-        count(api, standing.name());
+        if let Some(name) = standing.name() {
+            count(api, name);
+        }
         Ok(Turnout { looked, standing, waited: slept })
+    }
+
+    /// For how many seconds a failed result is still fresh that is newer than the good one: so soon nobody has to try again.
+    async fn has_just_failed(&self, looked: &Looked) -> Option<u64> {
+        // Where there is nothing at all nothing has failed, and nobody has to look.
+        version_of(looked)?;
+        if !self.api.guard().is_on() {
+            return None;
+        }
+        // Of what is missing: a failed result that only lacks something is not told from none.
+        if let Err(missed) = looked
+            && (self.insists || (missed.failed.is_none() && self.accepted.require.is_empty()))
+        {
+            return None;
+        }
+        let mut keys = vec![self.key.failed()];
+        // A stale answer is the good one; of what is missing nobody knows whose version it is.
+        keys.extend(looked.is_err().then(|| self.key.clone()));
+        let metas = self.api.results.get_metas(&keys).await.ok()?;
+        let failed = metas.first()?.as_ref()?;
+        let good = match looked {
+            Ok(_) => version_of(looked),
+            Err(_) => metas.get(1).and_then(|good| Some(good.as_ref()?.version)),
+        };
+        if good > Some(failed.version) {
+            return None;
+        }
+        let freshness = Freshness::of(failed, self.api.clock.now());
+        freshness.check(FreshnessLimits { stale: 0, ..self.accepted.limits }).ok()?;
+        Some(freshness.ttl.unsigned_abs())
     }
 
     async fn look(&self, options: GetOptions) -> Result<Looked> {
         look(self.api, self.key, options, self.accepted).await
     }
 
-    /// Asks for the lease once.
-    async fn claim(&self, mut looked: Looked) -> Result<(Looked, Standing)> {
+    /// Asks for the lease once, and looks again when it is granted.
+    async fn claim(&self, looked: &mut Looked) -> Result<Standing> {
         for _ in 0..CLAIMS {
-            if let Some(stored) = version_of(&looked) {
+            if let Some(stored) = version_of(looked) {
                 self.api.clock.observe(stored);
             }
             let granted = match claim(self.api, self.key, self.seconds).await? {
-                Err(held) => return Ok((looked, Standing::Held(held))),
+                Err(held) => return Ok(Standing::Held(held)),
                 Ok(granted) => granted,
             };
             // Somebody may have stored it since it was looked for: then nobody needs to fetch it.
-            looked = self.look(GetOptions::consistent(true)).await?;
-            if is_fresh(&looked) {
+            *looked = self.look(GetOptions::consistent(true)).await?;
+            if is_fresh(looked) {
                 granted.give_back().await;
-                return Ok((looked, Standing::Fresh));
+                return Ok(Standing::Fresh);
             }
-            if version_of(&looked).is_none_or(|stored| stored < granted.lease().fence) {
-                return Ok((looked, Standing::Won(granted)));
+            if version_of(looked).is_none_or(|stored| stored < granted.lease().fence) {
+                return Ok(Standing::Won(granted));
             }
             granted.give_back().await;
         }
@@ -128,45 +141,73 @@ impl Asked<'_> {
     async fn wait(
         &self,
         mut waiter: Waiter<'_>,
-        looked: Looked,
+        looked: &mut Looked,
         slept: &mut Duration,
-    ) -> Result<(Looked, Standing)> {
+    ) -> Result<Standing> {
         // A little before the request itself would be given up.
         let most = self.api.config.limits.request_timeout().saturating_sub(MARGIN);
         let deadline = Instant::now() + self.wait.min(most);
-        let before = version_of(&looked);
-        let mut looked = looked;
+        let before = version_of(looked);
+        let mut aside = Some(Aside::step(self.api));
+        // The lease that is waited for, and the fence of the first such.
+        let mut other: Option<(Lease, Version)> = None;
         loop {
-            let held;
-            (looked, held) = match self.claim_in_turn(&waiter, looked).await? {
-                (looked, Standing::Held(held)) if looked.is_err() => (looked, held),
-                settled => return Ok(settled),
+            let standing = self.claim_in_turn(&waiter, looked, &mut aside, deadline).await?;
+            let is_tried =
+                |looked: &Looked, fence| version_of(looked) > before && version_of(looked) >= Some(fence);
+            let (held, fence) = match (standing, other) {
+                (Some(Standing::Held(held)), other) if looked.is_err() => {
+                    let fence = other.map_or(held.fence, |(_, fence)| fence);
+                    (held, fence)
+                }
+                // Its holder was quicker than the one who looked before.
+                (Some(Standing::Won(granted)), Some((_, fence))) if is_tried(looked, fence) => {
+                    granted.give_back().await;
+                    return Ok(Standing::tried(looked));
+                }
+                (Some(settled), _) => return Ok(settled),
+                (None, Some((held, _))) => return Ok(Standing::Held(held)),
+                (None, None) => {
+                    let detail = "how the lease of this page stands could not be found out in time";
+                    return Err(Problem::new("unavailable", detail));
+                }
             };
+            aside.get_or_insert_with(|| Aside::step(self.api));
             let begun = Instant::now();
             let woken = self.sleep(&mut waiter, &held, deadline).await;
             *slept += begun.elapsed();
-            let Some(polls) = woken else { return Ok((looked, Standing::Held(held))) };
+            let Some(polls) = woken else { return Ok(Standing::Held(held)) };
             waiter.take_note();
-            looked = self.look_again(&waiter, polls).await?;
-            if is_fresh(&looked) {
-                return Ok((looked, Standing::Fresh));
+            *looked = self.look_again(&waiter, polls, deadline).await?;
+            if is_fresh(looked) {
+                return Ok(Standing::Fresh);
             }
-            let is_failed = looked.as_ref().is_err_and(|missed| missed.reason == MissReason::Failed);
-            if is_failed && version_of(&looked) > before {
-                return Ok((looked, Standing::Failed));
+            if is_tried(looked, fence) {
+                return Ok(Standing::tried(looked));
             }
+            other = Some((held, fence));
+        }
+    }
+
+    /// Waits for the turn to ask for the lease; none when the time is up, or the service stops.
+    async fn turn<'w>(&self, waiter: &'w Waiter<'_>, deadline: Instant) -> Option<TurnGuard<'w, ()>> {
+        tokio::select! {
+            biased;
+            turn = waiter.turn() => Some(turn),
+            () = self.api.shared().hub.closed() => None,
+            () = tokio::time::sleep_until(deadline) => None,
         }
     }
 
     /// Looks whether the page is there by now. Where others write as well one here reads past every copy, and so brings the
     /// copy up to date that answers the rest.
-    async fn look_again(&self, waiter: &Waiter<'_>, polls: bool) -> Result<Looked> {
+    async fn look_again(&self, waiter: &Waiter<'_>, polls: bool, deadline: Instant) -> Result<Looked> {
         if !self.api.leases.is_shared() {
             return self.look(self.options).await;
         }
-        let turn = waiter.turn().await;
+        let turn = self.turn(waiter, deadline).await;
         let wakes = waiter.wakes();
-        if !polls && waiter.is_looked_at(wakes) {
+        if turn.is_none() || (!polls && waiter.is_looked_at(wakes)) {
             drop(turn);
             return self.look(self.options).await;
         }
@@ -178,27 +219,34 @@ impl Asked<'_> {
         Ok(looked)
     }
 
-    /// Asks for the lease when no other request here knows how it stands.
-    async fn claim_in_turn(&self, waiter: &Waiter<'_>, looked: Looked) -> Result<(Looked, Standing)> {
-        let _turn = waiter.turn().await;
+    /// Asks for the lease when no other request here knows how it stands; none when the time is up before it is this one's
+    /// turn. Who only stands in line takes no place from others: `aside` is taken when it asks.
+    async fn claim_in_turn(
+        &self,
+        waiter: &Waiter<'_>,
+        looked: &mut Looked,
+        aside: &mut Option<Aside>,
+        deadline: Instant,
+    ) -> Result<Option<Standing>> {
+        let Some(_turn) = self.turn(waiter, deadline).await else { return Ok(None) };
         let wakes = waiter.wakes();
         if let Some(held) = waiter.held(self.api.clock.now()) {
-            return Ok((looked, Standing::Held(held)));
+            return Ok(Some(Standing::Held(held)));
         }
-        let (looked, standing) = self.claim(looked).await?;
+        drop(aside.take());
+        let standing = self.claim(looked).await?;
         match &standing {
-            Standing::Fresh | Standing::Failed => {}
             Standing::Won(granted) => waiter.saw(granted.lease().clone(), wakes),
             Standing::Held(held) => waiter.saw(held.clone(), wakes),
+            Standing::Fresh | Standing::Failed(_) | Standing::Unknown(_) => {}
         }
-        Ok((looked, standing))
+        Ok(Some(standing))
     }
 
     /// Waits until it may help to look again, and says whether that is this one's part among all here. None when the time
     /// is up, or the service stops.
     async fn sleep(&self, waiter: &mut Waiter<'_>, held: &Lease, deadline: Instant) -> Option<bool> {
         let (api, hub) = (self.api, &self.api.shared().hub);
-        let _aside = Aside::step(api);
         let left = Duration::from_millis(held.until.millis_since(api.clock.now()) + 1);
         let end = Instant::now() + left.max(LEAST_SLEEP);
         let shared = api.leases.is_shared();
@@ -233,18 +281,5 @@ impl Asked<'_> {
             },
             Err(error) => tracing::debug!(%error, "how a lease stands cannot be seen just now"),
         }
-    }
-}
-
-/// Whether an answer is more than what is shown meanwhile.
-fn is_fresh(looked: &Looked) -> bool {
-    looked.as_ref().is_ok_and(|found| !found.freshness.is_stale())
-}
-
-/// The version of what is stored, whether it is an answer or not.
-fn version_of(looked: &Looked) -> Option<Version> {
-    match looked {
-        Ok(found) => Some(found.hit.entry.meta.version),
-        Err(missed) => missed.version,
     }
 }

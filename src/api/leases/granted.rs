@@ -1,10 +1,11 @@
 //! A lease that was granted, and that its holder has yet to hear of.
 
+use crate::api::observe::hand_over;
 use crate::api::problem::{Problem, Result};
 use crate::api::state::Api;
 use crate::domain::Key;
 use crate::domain::lease::{Claim, Lease, LeaseToken};
-use crate::store::{Claimed, Ending, Holder};
+use crate::store::{Claimed, Ending, Error, Holder};
 
 /// A grant. Dropped before anybody was told of it, it is given back: nobody would ever use it.
 #[derive(Debug)]
@@ -58,25 +59,36 @@ pub(super) async fn claim(api: &Api, key: &Key, seconds: u64) -> Result<std::res
     let api = api.clone();
     // In a task of its own: when the client leaves meanwhile, what it would have been granted is given back. Nobody
     // could tell whether a store that was dropped in the middle has granted it.
-    let tasks = api.shared().hub.tasks().clone();
-    let asking = tasks.spawn(async move {
+    let claimed = joined(&api.clone(), async move {
         match api.leases.acquire(&claim).await {
             Ok(Claimed::Won(lease)) => Ok(Ok(Granted { api, lease, told: false })),
             Ok(Claimed::Held(lease)) => Ok(Err(lease)),
             Err(error) => {
                 // It may have been granted all the same.
-                let holder = Holder { namespace: claim.namespace, token: claim.token };
-                give_back_later(api, holder);
+                if matches!(error, Error::Timeout { .. } | Error::Unavailable { .. }) {
+                    let holder = Holder { namespace: claim.namespace, token: claim.token };
+                    give_back_later(api, holder);
+                }
                 Err(error)
             }
         }
-    });
-    Ok(joined(asking.await)??)
+    })
+    .await?;
+    Ok(claimed?)
 }
 
-/// What became of a task; a panic goes on here.
-pub(super) fn joined<T>(outcome: std::result::Result<T, tokio::task::JoinError>) -> Result<T> {
-    match outcome {
+/// Does the work of a request in a task of its own, which goes on when the client leaves, and takes its place among those
+/// that are served along. A panic goes on here.
+pub(super) async fn joined<T: Send + 'static>(
+    api: &Api,
+    work: impl Future<Output = T> + Send + 'static,
+) -> Result<T> {
+    let (place, _lent) = hand_over(api);
+    let task = api.shared().hub.tasks().spawn(async move {
+        let _place = place;
+        work.await
+    });
+    match task.await {
         Ok(outcome) => Ok(outcome),
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
         Err(_) => Err(Problem::new("unavailable", "the service is stopping")),
@@ -97,20 +109,23 @@ fn give_back_later(api: Api, holder: Holder) {
     }
 }
 
+/// Uncounted: nobody was told of the grant.
 async fn give_back(api: &Api, holder: &Holder) {
-    if let Err(error) = end(api, holder, Ending::Released).await {
-        tracing::debug!(%error, lease = ?holder.token, "a lease cannot be given back: it runs out");
+    match api.leases.end(holder, Ending::Released).await {
+        Ok(_) => api.shared().hub.wake(holder.token.key()),
+        Err(error) => {
+            tracing::debug!(%error, lease = ?holder.token, "a lease cannot be given back: it runs out");
+        }
     }
 }
 
-/// Ends a lease, counts that, and wakes who waits for it.
+/// Ends a lease, and wakes who waits for it. Counted if it was held.
 pub(super) async fn end(api: &Api, holder: &Holder, ending: Ending) -> crate::store::Result<()> {
-    let ended = api.leases.end(holder, ending).await;
-    if ended.is_ok() {
+    if api.leases.end(holder, ending).await? {
         count(api, ending.state().as_str());
     }
     api.shared().hub.wake(holder.token.key());
-    ended
+    Ok(())
 }
 
 /// Counts what came of a lease: one of `LEASE_RESULTS`.

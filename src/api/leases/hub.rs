@@ -91,6 +91,19 @@ impl Hub {
         }
     }
 
+    /// Says that a lease is renewed: who waits for it sleeps until an earlier end, or is woken if it was a later one.
+    pub(super) fn renewed(&self, lease: &Lease) {
+        if self.waiters.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        if let Some((spot, _)) = self.spots().get(&lease.token.key()) {
+            let known = spot.seen().held.as_ref().map(|(_, held)| held.until);
+            if known.is_none_or(|until| lease.until < until) {
+                spot.wakes.send_modify(|wakes| *wakes += 1);
+            }
+        }
+    }
+
     /// Lets everybody go who waits, and nobody wait any more: the service stops.
     pub(in crate::api) fn close(&self) {
         self.closed.cancel();

@@ -6,6 +6,7 @@ mod granted;
 mod hub;
 mod one_call;
 mod routes;
+mod standing;
 mod terms;
 #[cfg(test)]
 mod tests;

@@ -5,9 +5,10 @@ use std::time::Duration;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use super::asking::{Asked, Standing, Turnout};
+use super::asking::Asked;
 use super::granted::Granted;
-use super::terms::{WantedLease, come_back, name, won};
+use super::standing::{Standing, Turnout};
+use super::terms::{WantedLease, come_back, failed, name, won};
 use crate::api::lookup::{Accepted, Found, count_error, count_outcome};
 use crate::api::observe::Waited;
 use crate::api::problem::Result;
@@ -41,7 +42,7 @@ pub(in crate::api) async fn one_call(
     wanted: WantedLease,
 ) -> Result<std::result::Result<(Found, Along), Response>> {
     let WantedLease { seconds, wait } = wanted;
-    let asked = Asked { api, key, accepted, options, seconds, wait };
+    let asked = Asked { api, key, accepted, options, seconds, wait, insists: false };
     let Turnout { looked, standing, waited } =
         asked.settle().await.inspect_err(|_| count_error(api, "get"))?;
     count_outcome(api, "get", &looked);
@@ -64,9 +65,9 @@ pub(in crate::api) async fn one_call(
             let told = json!({"state": "held", "expires_at": held.until});
             come_back(problem.with("lease", told), &held, api.clock.now()).into_response()
         }
-        Standing::Failed => problem.with("lease", json!({"state": "failed"})).into_response(),
-        // A page that is missing is not fresh.
-        Standing::Fresh => problem.into_response(),
+        Standing::Failed(left) => failed(problem, left).into_response(),
+        // A page that is missing is not fresh, nor is there a stale one.
+        Standing::Fresh | Standing::Unknown(_) => problem.into_response(),
     };
     response.extensions_mut().insert(Waited(waited));
     Ok(Err(response))

@@ -9,13 +9,14 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::asking::{Asked, Standing};
+use super::asking::Asked;
 use super::granted::{count, end};
-use super::terms::{PathToken, come_back, duration, waiting};
+use super::standing::Standing;
+use super::terms::{PathToken, come_back, duration, failed, waiting};
 use crate::api::body::json;
 use crate::api::caller::Writer;
 use crate::api::listing::shown;
-use crate::api::lookup::{Accepted, wanted};
+use crate::api::lookup::{Accepted, Missed, wanted};
 use crate::api::observe::Waited;
 use crate::api::params::{NoParams, Params};
 use crate::api::problem::{Problem, Result};
@@ -101,7 +102,8 @@ pub(super) struct FreshPage {
     responses(
         (status = 200, description = "The page is there", body = FreshPage),
         (status = 201, description = "The lease is the caller's: fetch the page, and store it with `Crawlcache-Lease`", body = WonLease),
-        (status = 404, description = "Only a good result was asked for, and whoever was waited for has stored a failed one"),
+        (status = 404, description = "The page has just been tried, and what was stored is no answer: the member `lease` has the state `failed`",
+            headers(("retry-after" = Option<u64>, description = "Seconds for which a failed result of it is fresh"))),
         (status = 409, description = "Another has it until `expires_at`",
             headers(("retry-after" = u64, description = "Seconds until it runs out"))),
     ))]
@@ -126,6 +128,7 @@ pub(super) async fn post(
         options: GetOptions::consistent(crate::api::negotiate::wants_consistent(&headers)),
         seconds: duration(&api, "seconds", request.seconds)?,
         wait: waiting(&api, request.wait)?,
+        insists: true,
     };
     let turnout = asked.settle().await?;
     let (url, variant) = (key.url().to_owned(), key.variant().to_owned());
@@ -149,15 +152,18 @@ pub(super) async fn post(
                 .with("expires_at", held.until.to_string());
             come_back(problem, &held, api.clock.now()).into_response()
         }
-        (Standing::Fresh | Standing::Failed, Ok(found)) => {
+        (Standing::Fresh, Ok(found)) => {
             let etag = found.hit.entry.meta.etag.to_string();
             let (age, ttl) = (found.freshness.age, found.freshness.ttl);
             let quality = shown(found.quality);
             Json(FreshPage { state: "fresh", url, variant, quality, etag, age, ttl }).into_response()
         }
-        (Standing::Failed, Err(missed)) => {
-            missed.problem(&key).with("lease", serde_json::json!({"state": "failed"})).into_response()
+        (Standing::Failed(left), looked) => {
+            // What is there is stale: here that is no answer.
+            let missed = looked.map_or_else(|missed| missed, |found| Missed::expired(&found));
+            failed(missed.problem(&key), left).into_response()
         }
+        (Standing::Unknown(problem), _) => return Err(problem),
         // A page that is missing is not fresh.
         (Standing::Fresh, Err(missed)) => missed.problem(&key).into_response(),
     };
@@ -208,6 +214,7 @@ pub(super) async fn put(
     match api.leases.renew(&holder, api.clock.now().plus_secs(seconds)).await? {
         Renewed::Renewed(lease) => {
             count(&api, "renewed");
+            api.shared().hub.renewed(&lease);
             Ok(Json(RenewedLease { state: "renewed", expires_at: lease.until, seconds }))
         }
         Renewed::Lost => {

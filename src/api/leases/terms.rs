@@ -114,6 +114,15 @@ pub(super) fn come_back(problem: Problem, held: &Lease, now: Timestamp) -> Probl
     problem.header(RETRY_AFTER, &seconds.to_string())
 }
 
+/// Says that the page has just been tried, and when a failed result of it is fresh no more, where it is one.
+pub(super) fn failed(problem: Problem, left: Option<u64>) -> Problem {
+    let problem = problem.with("lease", json!({"state": "failed"}));
+    match left {
+        Some(seconds) => problem.header(RETRY_AFTER, &seconds.max(1).to_string()),
+        None => problem,
+    }
+}
+
 /// The lease that a write is done under.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Header)]

@@ -45,8 +45,8 @@ async fn fence(store: &dyn LeaseStore, holder: &Holder) -> Option<Version> {
     store.fence(holder).await.unwrap_or_else(|error| panic!("{store}: {error}"))
 }
 
-async fn end(store: &dyn LeaseStore, holder: &Holder, ending: Ending) {
-    store.end(holder, ending).await.unwrap_or_else(|error| panic!("{store}: {error}"));
+async fn end(store: &dyn LeaseStore, holder: &Holder, ending: Ending) -> bool {
+    store.end(holder, ending).await.unwrap_or_else(|error| panic!("{store}: {error}"))
 }
 
 async fn held(store: &dyn LeaseStore, names: &[&str], second: u64) -> Vec<Option<Lease>> {
@@ -153,7 +153,7 @@ pub(super) async fn a_renewal_needs_a_lease_that_has_not_ended(store: &dyn Lease
 pub(super) async fn an_end_frees_the_page(store: &dyn LeaseStore) {
     for (name, ending) in [("stored", Ending::Stored), ("released", Ending::Released)] {
         let first = win(store, &claim(name, 1, 100)).await;
-        end(store, &holder(name, 1), ending).await;
+        assert!(end(store, &holder(name, 1), ending).await, "{store}: {name}");
         let second = win(store, &claim(name, 2, 101)).await;
         assert!(second.fence > first.fence, "{store}: {name}");
         assert_eq!(fence(store, &holder(name, 1)).await, None, "{store}: {name}");
@@ -163,10 +163,10 @@ pub(super) async fn an_end_frees_the_page(store: &dyn LeaseStore) {
 
 pub(super) async fn a_lease_ends_once(store: &dyn LeaseStore) {
     // Nobody has heard of it: that is no error.
-    end(store, &holder("a", 1), Ending::Released).await;
+    assert!(!end(store, &holder("a", 1), Ending::Released).await, "{store}: there was none");
     let lease = win(store, &claim("a", 1, 100)).await;
-    for ending in [Ending::Stored, Ending::Stored, Ending::Released] {
-        end(store, &holder("a", 1), ending).await;
+    for (ending, was_held) in [(Ending::Stored, true), (Ending::Stored, false), (Ending::Released, false)] {
+        assert_eq!(end(store, &holder("a", 1), ending).await, was_held, "{store}");
         assert_eq!(
             fence(store, &holder("a", 1)).await,
             Some(lease.fence),
@@ -211,7 +211,7 @@ pub(super) async fn a_token_is_good_in_its_namespace(store: &dyn LeaseStore) {
     let stranger = Holder { namespace: namespace("tenant"), ..holder("a", 1) };
     assert_eq!(fence(store, &stranger).await, None, "{store}");
     assert_eq!(renew(store, &stranger, at(500)).await, None, "{store}");
-    end(store, &stranger, Ending::Released).await;
+    assert!(!end(store, &stranger, Ending::Released).await, "{store}");
     assert_eq!(held(store, &["a"], 101).await, [Some(lease.clone())], "{store}");
     // Nor is half of it good for anything.
     let guess = Holder { token: holder("b", 1).token, ..holder("a", 1) };
@@ -276,8 +276,8 @@ pub(super) async fn it_does_as_the_reference_does(store: &dyn LeaseStore) {
             }
             4 => {
                 let ending = if random(2) == 0 { Ending::Stored } else { Ending::Released };
-                end(store, &holder, ending).await;
-                end(&reference, &holder, ending).await;
+                let was_held = end(store, &holder, ending).await;
+                assert_eq!(was_held, end(&reference, &holder, ending).await, "{what}");
             }
             5 | 6 => assert_eq!(fence(store, &holder).await, fence(&reference, &holder).await, "{what}"),
             _ => assert_eq!(held(store, &names, now).await, held(&reference, &names, now).await, "{what}"),

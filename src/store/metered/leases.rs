@@ -58,7 +58,7 @@ impl LeaseStore for MeteredLeases {
         self.meter.account.time(&self.meter.fence, self.inner.fence(holder)).await
     }
 
-    async fn end(&self, holder: &Holder, ending: Ending) -> Result<()> {
+    async fn end(&self, holder: &Holder, ending: Ending) -> Result<bool> {
         self.meter.account.time(&self.meter.end, self.inner.end(holder, ending)).await
     }
 

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 
 use super::Inner;
 use super::remote::Patience;
-use crate::domain::lease::{Claim, Lease, LeaseToken};
+use crate::domain::lease::{Claim, Lease};
 use crate::domain::routing::Side;
 use crate::domain::{KeyId, Timestamp, Version};
 use crate::store::{Claimed, Ending, Error, Holder, LeaseStore, Renewed, Result};
@@ -29,9 +29,9 @@ struct Shared {
     router: Arc<Inner>,
     local: Arc<dyn LeaseStore>,
     remote: Arc<dyn LeaseStore>,
-    /// What DynamoDB has granted through this process: as long as such a lease lasts nobody else can have got it, and
-    /// its holder may write although nobody can be asked.
-    grants: Mutex<HashMap<LeaseToken, Lease>>,
+    /// What DynamoDB has granted through this process, by key: as long as such a lease lasts its holder may write, and
+    /// SQLite grants no other one, although DynamoDB cannot be asked.
+    grants: Mutex<HashMap<KeyId, Lease>>,
 }
 
 impl RoutedLeases {
@@ -64,7 +64,7 @@ impl Shared {
         self.router.count(operation, Side::Dynamodb, reason(owner, Side::Dynamodb));
     }
 
-    fn grants(&self) -> MutexGuard<'_, HashMap<LeaseToken, Lease>> {
+    fn grants(&self) -> MutexGuard<'_, HashMap<KeyId, Lease>> {
         self.grants.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -75,15 +75,27 @@ impl Shared {
             grants.retain(|_, lease| lease.is_held(now));
         }
         if grants.len() < MOST_GRANTS {
-            grants.insert(lease.token, lease.clone());
+            grants.insert(lease.token.key(), lease.clone());
         }
+    }
+
+    /// A grant of DynamoDB that still lasts.
+    fn lasting(&self, id: KeyId, now: Timestamp) -> Option<Lease> {
+        self.grants().get(&id).filter(|lease| lease.is_held(now)).cloned()
     }
 
     /// The fence of a grant of DynamoDB that still lasts.
     fn remembered(&self, holder: &Holder) -> Option<Version> {
-        let (grants, now) = (self.grants(), self.router.clock.now());
-        let lease = grants.get(&holder.token).filter(|lease| lease.namespace == holder.namespace)?;
-        lease.is_held(now).then_some(lease.fence)
+        let lease = self.lasting(holder.token.key(), self.router.clock.now())?;
+        (lease.namespace == holder.namespace && lease.token == holder.token).then_some(lease.fence)
+    }
+
+    /// A grant of DynamoDB has ended.
+    fn forget(&self, holder: &Holder) {
+        let mut grants = self.grants();
+        if grants.get(&holder.token.key()).is_some_and(|lease| lease.token == holder.token) {
+            grants.remove(&holder.token.key());
+        }
     }
 
     /// Where DynamoDB owns the key: the lease that SQLite has granted instead, or before it did, and that lasts.
@@ -133,6 +145,10 @@ impl LeaseStore for RoutedLeases {
                 Ok(claimed)
             }
             Err(error) if error.is_outage() => {
+                if let Some(held) = shared.lasting(claim.token.key(), claim.now) {
+                    shared.router.count(OPERATION, Side::Sqlite, "fallback");
+                    return Ok(Claimed::Held(held));
+                }
                 tracing::debug!(%error, "a lease is granted by SQLite instead");
                 shared.router.count(OPERATION, Side::Sqlite, "fallback");
                 shared.local.acquire(claim).await
@@ -157,7 +173,7 @@ impl LeaseStore for RoutedLeases {
                 shared.count_remote(OPERATION, owner);
                 match &renewed {
                     Renewed::Renewed(lease) => shared.remember(lease),
-                    Renewed::Lost => drop(shared.grants().remove(&holder.token)),
+                    Renewed::Lost => shared.forget(holder),
                 }
                 Ok(renewed)
             }
@@ -187,29 +203,37 @@ impl LeaseStore for RoutedLeases {
         }
     }
 
-    async fn end(&self, holder: &Holder, ending: Ending) -> Result<()> {
+    async fn end(&self, holder: &Holder, ending: Ending) -> Result<bool> {
         const OPERATION: &str = "lease_end";
         let (shared, owner) = (&self.0, self.0.owner(holder.token.key()));
         let is_here = shared.local.fence(holder).await?.is_some();
+        let mut was_held = false;
         if is_here {
-            shared.local.end(holder, ending).await?;
+            was_held = shared.local.end(holder, ending).await?;
             if owner == Side::Sqlite {
                 shared.count_local(OPERATION, owner);
-                return Ok(());
+                return Ok(was_held);
             }
         }
         // Also where SQLite has granted it instead: DynamoDB may have granted it, too, and too late to be heard.
         let ended = shared.ask(owner, shared.remote.end(holder, ending)).await;
-        shared.grants().remove(&holder.token);
+        shared.forget(holder);
         match ended {
-            _ if is_here => shared.count_local(OPERATION, owner),
-            Ok(()) => shared.count_remote(OPERATION, owner),
-            Err(error) => return shared.untold(OPERATION, owner, (), error),
+            Ok(there) if is_here => {
+                was_held |= there;
+                shared.count_local(OPERATION, owner);
+            }
+            Err(_) if is_here => shared.count_local(OPERATION, owner),
+            Ok(there) => {
+                was_held = there;
+                shared.count_remote(OPERATION, owner);
+            }
+            Err(error) => return shared.untold(OPERATION, owner, false, error),
         }
-        Ok(())
+        Ok(was_held)
     }
 
-    /// Leases that DynamoDB cannot tell of are held by nobody.
+    /// Of leases that DynamoDB cannot tell of only those are held that it has granted through this process.
     async fn held(&self, keys: &[KeyId], now: Timestamp) -> Result<Vec<Option<Lease>>> {
         const OPERATION: &str = "lease_held";
         let shared = &self.0;
@@ -240,6 +264,7 @@ impl LeaseStore for RoutedLeases {
             Err(error) => {
                 tracing::debug!(%error, keys = asked.len(), "DynamoDB was left out of a look-up of leases");
                 count(Side::Dynamodb, "refused", asked.len());
+                wanted.into_iter().for_each(|at| held[at] = shared.lasting(keys[at], now));
             }
         }
         Ok(held)

@@ -164,7 +164,7 @@ impl LeaseStore for Across {
         self.pass(self.store.fence(holder)).await
     }
 
-    async fn end(&self, holder: &Holder, ending: Ending) -> Result<()> {
+    async fn end(&self, holder: &Holder, ending: Ending) -> Result<bool> {
         self.pass(self.store.end(holder, ending)).await
     }
 

@@ -8,7 +8,7 @@ use rusqlite::{Connection, Row};
 use super::SqliteStore;
 use super::error::{corrupt, from_sqlite};
 use super::rows::{bytes_16, one, signed, time, unsigned};
-use crate::domain::lease::{Claim, KEEP_SECONDS, Lease, LeaseState, LeaseToken};
+use crate::domain::lease::{Claim, KEEP_ENDED_SECONDS, KEEP_SECONDS, Lease, LeaseState, LeaseToken};
 use crate::domain::{KeyId, Namespace, Timestamp, Version};
 use crate::store::{Claimed, Ending, Holder, LeaseStore, Renewed, Result};
 
@@ -88,10 +88,10 @@ impl LeaseStore for SqliteStore {
         .await
     }
 
-    async fn end(&self, holder: &Holder, ending: Ending) -> Result<()> {
+    async fn end(&self, holder: &Holder, ending: Ending) -> Result<bool> {
         let holder = holder.clone();
         self.write(WEIGHT, move |connection, _| {
-            connection
+            let changed = connection
                 .prepare_cached(
                     "update leases set state = ?1 where id = ?2 and namespace = ?3 and secret = ?4 and state = ?5",
                 )?
@@ -102,7 +102,7 @@ impl LeaseStore for SqliteStore {
                     &holder.token.secret()[..],
                     LeaseState::Held.as_str(),
                 ))?;
-            Ok(Ok(()))
+            Ok(Ok(changed > 0))
         })
         .await
     }
@@ -201,6 +201,14 @@ fn lease_of(row: &Row<'_>, id: KeyId) -> Result<Lease> {
 /// Forgets up to `limit` leases that nobody has to remember at `now`, and says how many.
 pub(super) fn sweep(connection: &Connection, now: Timestamp, limit: u32) -> rusqlite::Result<usize> {
     connection
-        .prepare_cached("delete from leases where id in (select id from leases where until <= ?1 limit ?2)")?
-        .execute((signed(now.as_millis()) - signed(KEEP_SECONDS * 1000), limit))
+        .prepare_cached(
+            "delete from leases where id in
+                 (select id from leases where until <= ?1 and (state <> ?2 or until <= ?3) limit ?4)",
+        )?
+        .execute((
+            signed(now.as_millis()) - signed(KEEP_ENDED_SECONDS * 1000),
+            LeaseState::Held.as_str(),
+            signed(now.as_millis()) - signed(KEEP_SECONDS * 1000),
+            limit,
+        ))
 }

@@ -4,10 +4,10 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::SqliteStore;
-use super::leases;
 use super::ledger::tombstone;
 use super::rows::{bytes_16, signed};
 use super::writer::{Operation, Totals};
+use super::{hosts, leases};
 use crate::domain::{KeyId, Timestamp};
 use crate::store::Result;
 
@@ -28,6 +28,8 @@ pub struct Swept {
     pub tombstones: usize,
     /// Leases that ended so long ago that nobody has to remember them.
     pub leases: usize,
+    /// Hosts whose pages nobody fetches any more.
+    pub hosts: usize,
     /// Pages given back to the disk.
     pub pages: u64,
 }
@@ -35,7 +37,7 @@ pub struct Swept {
 impl Swept {
     /// Whether another batch would find more.
     pub fn is_full(&self) -> bool {
-        [self.results, self.sessions, self.tombstones, self.leases].contains(&(BATCH as usize))
+        [self.results, self.sessions, self.tombstones, self.leases, self.hosts].contains(&(BATCH as usize))
             || self.pages >= VACUUM_PAGES as u64
     }
 }
@@ -90,6 +92,7 @@ impl Operation for SweepOperation {
         totals.sessions -= i64::try_from(self.swept.sessions).unwrap_or(0);
         self.swept.tombstones = tombstone::sweep(connection, self.now, BATCH, totals.outbox_rows() > 0)?;
         self.swept.leases = leases::sweep(connection, self.now, BATCH)?;
+        self.swept.hosts = hosts::sweep(connection, self.now, BATCH)?;
         let free = || connection.query_row("pragma freelist_count", [], |row| super::rows::unsigned(row, 0));
         let before = free()?;
         if before > VACUUM_PAGES as u64 {

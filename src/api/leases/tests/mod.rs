@@ -1,9 +1,12 @@
 //! Leases, asked for through the router: no network, and a clock that is set by hand.
 
+mod failing;
+mod repeated;
 mod waiting;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -20,39 +23,53 @@ use crate::domain::lease::{Claim, Lease};
 use crate::domain::{Key, KeyId, Meta, Namespace, Timestamp, Version};
 use crate::metrics::Metrics;
 use crate::store::memory::MemoryStore;
-use crate::store::{Claimed, Condition, Ending, Holder, LeaseStore, Put, Renewed, Result, ResultStore};
+use crate::store::{
+    Claimed, Condition, Ending, Error, Holder, LeaseStore, Put, Renewed, Result, ResultStore,
+};
 
 const URL: &str = "https://example.com/";
 
-/// A memory of leases that others grant from, too.
+/// A memory of leases, perhaps one that others grant from, too. It can be made slow or broken.
 #[derive(Clone, Debug)]
-struct Shared(MemoryStore);
+struct Leases {
+    store: MemoryStore,
+    shared: bool,
+    /// What claims come to instead.
+    error: Arc<Mutex<Option<Error>>>,
+    /// Claims wait while this is locked.
+    gate: Arc<tokio::sync::Mutex<()>>,
+    ends: Arc<AtomicUsize>,
+}
 
-impl fmt::Display for Shared {
+impl fmt::Display for Leases {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("shared")
+        f.write_str("leases")
     }
 }
 
 #[async_trait]
-impl LeaseStore for Shared {
+impl LeaseStore for Leases {
     async fn acquire(&self, claim: &Claim) -> Result<Claimed> {
-        self.0.acquire(claim).await
+        drop(self.gate.lock().await);
+        let error = self.error.lock().expect("no panic").clone();
+        error.map_or(Ok(()), Err)?;
+        self.store.acquire(claim).await
     }
     async fn renew(&self, holder: &Holder, until: Timestamp) -> Result<Renewed> {
-        self.0.renew(holder, until).await
+        self.store.renew(holder, until).await
     }
     async fn fence(&self, holder: &Holder) -> Result<Option<Version>> {
-        self.0.fence(holder).await
+        self.store.fence(holder).await
     }
-    async fn end(&self, holder: &Holder, ending: Ending) -> Result<()> {
-        self.0.end(holder, ending).await
+    async fn end(&self, holder: &Holder, ending: Ending) -> Result<bool> {
+        self.ends.fetch_add(1, Ordering::Relaxed);
+        self.store.end(holder, ending).await
     }
     async fn held(&self, keys: &[KeyId], now: Timestamp) -> Result<Vec<Option<Lease>>> {
-        self.0.held(keys, now).await
+        self.store.held(keys, now).await
     }
     fn is_shared(&self) -> bool {
-        true
+        self.shared
     }
 }
 
@@ -61,6 +78,7 @@ struct Service {
     router: Router,
     clock: Clock,
     store: MemoryStore,
+    leases: Leases,
 }
 
 impl Service {
@@ -71,15 +89,20 @@ impl Service {
     fn with(config: Config, shared: bool) -> Self {
         let clock = Clock::manual(Timestamp::from_secs(T0));
         let store = MemoryStore::new();
-        let leases: Arc<dyn LeaseStore> =
-            if shared { Arc::new(Shared(store.clone())) } else { Arc::new(store.clone()) };
+        let leases = Leases {
+            store: store.clone(),
+            shared,
+            error: Arc::default(),
+            gate: Arc::default(),
+            ends: Arc::default(),
+        };
         let api = Api::new(Parts {
             config,
             clock: clock.clone(),
             metrics: Metrics::new(),
             results: Arc::new(store.clone()),
             sessions: Arc::new(store.clone()),
-            leases,
+            leases: Arc::new(leases.clone()),
             hosts: Arc::new(store.clone()),
             memory: None,
             tokens: tokens(&[]).0,
@@ -88,7 +111,7 @@ impl Service {
             recent: None,
             worker: None,
         });
-        Self { router: router(api.clone()), api, clock, store }
+        Self { router: router(api.clone()), api, clock, store, leases }
     }
 
     fn at(&self, second: u64) {
@@ -119,6 +142,12 @@ impl Service {
     async fn put(&self, lease: &str, html: &str) -> Answer {
         let body = json!({"html": html}).to_string();
         self.ask("PUT", &format!("/v1/result?url={URL}&ttl=60"), &[("crawlcache-lease", lease)], &body).await
+    }
+
+    /// `PUT /v1/result` of a failed result, perhaps under a lease.
+    async fn put_failed(&self, headers: &[(&str, &str)]) -> Answer {
+        let body = r#"{"success":false,"html":"no"}"#;
+        self.ask("PUT", &format!("/v1/result?url={URL}&ttl=60"), headers, body).await
     }
 
     async fn lease(&self) -> String {
@@ -302,7 +331,7 @@ async fn every_write_knows_leases() {
         assert_eq!(answer.body["outcome"], "refreshed");
     }
     assert_eq!(service.get("&lease=30").await.is(200).header("age"), "0");
-    assert_eq!(service.counted("stored"), 3);
+    assert_eq!(service.counted("stored"), 2, "a repeat ends nothing");
     // A batch.
     service.at(200);
     let lease = service.lease().await;

@@ -1,5 +1,6 @@
 //! Who waits for a page that another fetches, and what wakes them.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -52,10 +53,10 @@ async fn those_who_wait_for_a_good_page_are_told_that_the_fetch_failed() {
     }
     let answer = any.await.expect("answered").is(200);
     assert_eq!(answer.header("crawlcache-quality"), "failed");
-    // Who comes later may try again, and has to wait for who does.
-    let lease = won(&service.get("&lease=30&quality=good").await);
-    held(&service.get("&lease=30&wait=1&quality=good").await);
+    // Who comes later may try again if it insists, and others have to wait for it.
     let body = json!({"url": URL, "quality": "good", "wait": 20}).to_string();
+    let answer = service.ask("POST", "/v1/leases", &[], &body).await.is(201);
+    let lease = answer.body["token"].as_str().expect("a token").to_owned();
     let waiting = service.in_background("POST", "/v1/leases", body);
     service.until_so_many_wait(1).await;
     service.put(&lease, "good").await.is(201);
@@ -144,5 +145,39 @@ async fn no_more_than_so_many_wait_and_nobody_once_the_service_stops() {
         held(&answer.await.expect("answered"));
     }
     held(&service.get("&lease=30&wait=20").await);
+    assert!(begun.elapsed() < Duration::from_secs(10));
+}
+
+#[tokio::test]
+async fn who_stands_in_line_for_a_slow_store_takes_no_place_from_others() {
+    let mut config = Config::default();
+    config.limits.concurrency = 2;
+    let service = Service::with(config, false);
+    let gate = Arc::clone(&service.leases.gate).lock_owned().await;
+    let waiting: Vec<_> = (0..10).map(|_| service.waits("&lease=30&wait=1")).collect();
+    service.until_so_many_wait(9).await;
+    assert_eq!(service.api.metrics.http_requests_in_flight.get(), 1, "one of them asks");
+    service.get("").await.is(404);
+    // The time of those who stand in line is up before the one in front knows.
+    let mut answers = futures_util::future::select_all(waiting);
+    for _ in 0..9 {
+        let (answer, _, others) = answers.await;
+        assert_eq!(answer.expect("answered").problem(), (503, "unavailable"));
+        answers = futures_util::future::select_all(others);
+    }
+    drop(gate);
+    won(&answers.await.0.expect("answered"));
+}
+
+#[tokio::test]
+async fn who_waits_hears_of_a_renewal_that_ends_sooner() {
+    let service = Service::new();
+    let lease = won(&service.get("&lease=600").await);
+    let waiting = service.waits("&lease=30&wait=20");
+    service.until_so_many_wait(1).await;
+    service.ask("PUT", &format!("/v1/leases/{lease}?seconds=1"), &[], "").await.is(200);
+    service.at(2);
+    let begun = Instant::now();
+    won(&waiting.await.expect("answered"));
     assert!(begun.elapsed() < Duration::from_secs(10));
 }

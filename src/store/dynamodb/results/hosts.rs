@@ -7,7 +7,7 @@ use super::DynamodbResults;
 use super::expression::Terms;
 use super::requests::Tell;
 use crate::domain::Namespace;
-use crate::domain::learning::{Counters, MANY, Visit};
+use crate::domain::learning::{Counters, KEEP_SECONDS, MANY, Visit};
 use crate::store::{HostStore, Result};
 
 /// The partition key of a host's item. Results have a url before the first space, and `host` is none.
@@ -30,7 +30,10 @@ impl HostStore for DynamodbResults {
             .map(|(name, count)| format!("{} {}", terms.name(name), terms.value(number(count))));
         // Every write here has a condition; this one always holds.
         let always = terms.lacks("deleted");
-        let update = format!("ADD {}", sums.join(", "));
+        // For the sweep of DynamoDB itself, where the table has it.
+        let forget_at = self.0.clock.now().plus_secs(KEEP_SECONDS);
+        let forgotten = terms.compare("ttl", "=", number(forget_at.as_secs()));
+        let update = format!("ADD {} SET {forgotten}", sums.join(", "));
         let before = self.0.update_item(&partition, update, always, terms, Tell::Old).await?;
         let before = before.ok().flatten().unwrap_or_default();
         let count = |name: &str| read_number(&before, name).unwrap_or_default();

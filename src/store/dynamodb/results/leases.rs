@@ -43,13 +43,14 @@ impl LeaseStore for DynamodbResults {
         Ok(own.and_then(|lease| lease.fence_of(&holder.token)))
     }
 
-    async fn end(&self, holder: &Holder, ending: Ending) -> Result<()> {
+    async fn end(&self, holder: &Holder, ending: Ending) -> Result<bool> {
         let mut terms = Terms::default();
         let condition = is_held_by(&mut terms, holder);
         let update = format!("SET {}", terms.compare("state", "=", text(ending.state().as_str())));
         let partition = partition(holder.token.key());
         // What has ended, or is another's, stays as it is.
-        self.0.update_item(&partition, update, condition, terms, Tell::Nothing).await.map(drop)
+        let ended = self.0.update_item(&partition, update, condition, terms, Tell::Nothing).await?;
+        Ok(ended.is_ok())
     }
 
     async fn held(&self, keys: &[KeyId], now: Timestamp) -> Result<Vec<Option<Lease>>> {

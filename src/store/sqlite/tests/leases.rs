@@ -1,7 +1,7 @@
 //! What only the embedded store promises of leases: they outlive the process, are swept, and cost nothing where there are none.
 
 use super::*;
-use crate::domain::lease::{Claim, KEEP_SECONDS};
+use crate::domain::lease::{Claim, KEEP_ENDED_SECONDS, KEEP_SECONDS};
 use crate::domain::{Timestamp, Version};
 use crate::store::conformance::{self, holder};
 use crate::store::{Claimed, Ending, LeaseStore, Renewed};
@@ -48,7 +48,7 @@ async fn leases_outlive_the_process() {
 }
 
 #[tokio::test]
-async fn the_sweep_forgets_leases_an_hour_after_their_end() {
+async fn the_sweep_forgets_leases_an_hour_after_they_ran_out_and_ended_ones_before() {
     let directory = directory();
     let store = open(directory.path());
     for number in 0..150 {
@@ -58,14 +58,18 @@ async fn the_sweep_forgets_leases_an_hour_after_their_end() {
     let (first, ended) = (claim(0, 100), claim(1, 100));
     store.end(&holder(&ended), Ending::Released).await.expect("ended");
     let forgotten = at(130 + KEEP_SECONDS);
-    let early =
-        store.sweep_batch(at(0), Timestamp::from_millis(forgotten.as_millis() - 1)).await.expect("a sweep");
+    let a_little_before = |at: Timestamp| Timestamp::from_millis(at.as_millis() - 1);
+    let ended = at(130 + KEEP_ENDED_SECONDS);
+    let early = store.sweep_batch(at(0), a_little_before(ended)).await.expect("a sweep");
     assert_eq!((early.leases, leases(directory.path())), (0, 151));
+    assert_eq!(store.sweep_batch(at(0), ended).await.expect("a sweep").leases, 1, "the one that was ended");
+    let early = store.sweep_batch(at(0), a_little_before(forgotten)).await.expect("a sweep");
+    assert_eq!((early.leases, leases(directory.path())), (0, 150));
     assert_eq!(store.fence(&holder(&first)).await, Ok(Some(first.fence)));
     let swept = store.sweep_batch(at(0), forgotten).await.expect("a sweep");
     assert!(swept.leases == 100 && swept.is_full(), "{swept:?}");
     let swept = store.sweep_batch(at(0), forgotten).await.expect("a sweep");
-    assert!(swept.leases == 50 && !swept.is_full(), "{swept:?}");
+    assert!(swept.leases == 49 && !swept.is_full(), "{swept:?}");
     assert_eq!(leases(directory.path()), 1);
     assert_eq!(store.fence(&holder(&first)).await, Ok(None));
     assert_eq!(store.renew(&holder(&first), at(9000)).await, Ok(Renewed::Lost));

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from . import _batch as batch
 from . import _calls as calls
@@ -24,6 +24,7 @@ from ._types import (
     Miss,
     Names,
     NotModified,
+    Quality,
     Rejected,
     State,
     Stored,
@@ -68,6 +69,7 @@ class AsyncClient(AsyncTransport):
 
     # Results.
 
+    @overload
     async def get(
         self,
         url: str,
@@ -77,7 +79,40 @@ class AsyncClient(AsyncTransport):
         require: Names | None = None,
         max_age: float | None = None,
         stale: float | None = None,
-        quality: str | None = None,
+        quality: Quality | None = None,
+        lease: float | None = None,
+        wait: float | None = None,
+        etag: None = None,
+        consistent: bool = False,
+    ) -> Hit | Miss: ...
+
+    @overload
+    async def get(
+        self,
+        url: str,
+        *,
+        variant: str = "",
+        fields: Names | None = None,
+        require: Names | None = None,
+        max_age: float | None = None,
+        stale: float | None = None,
+        quality: Quality | None = None,
+        lease: float | None = None,
+        wait: float | None = None,
+        etag: str | None,
+        consistent: bool = False,
+    ) -> Hit | Miss | NotModified: ...
+
+    async def get(
+        self,
+        url: str,
+        *,
+        variant: str = "",
+        fields: Names | None = None,
+        require: Names | None = None,
+        max_age: float | None = None,
+        stale: float | None = None,
+        quality: Quality | None = None,
         lease: float | None = None,
         wait: float | None = None,
         etag: str | None = None,
@@ -181,7 +216,7 @@ class AsyncClient(AsyncTransport):
         max_age: float | None = None,
         stale: float | None = None,
         require: Names | None = None,
-        quality: str | None = None,
+        quality: Quality | None = None,
     ) -> list[State]:
         """The state of any number of keys, in their order."""
         parts = calls.lookups(keys, max_age=max_age, stale=stale, require=require, quality=quality)
@@ -202,7 +237,7 @@ class AsyncClient(AsyncTransport):
         require: Names | None = None,
         max_age: float | None = None,
         stale: float | None = None,
-        quality: str | None = None,
+        quality: Quality | None = None,
         consistent: bool = False,
     ) -> AsyncGenerator[Hit | Miss | Rejected, None]:
         """Reads any number of results, one outcome a key and in their order, as they arrive."""
@@ -338,7 +373,7 @@ class AsyncClient(AsyncTransport):
         max_age: float | None = None,
         stale: float | None = None,
         require: Names | None = None,
-        quality: str | None = None,
+        quality: Quality | None = None,
     ) -> Won | Held | Fresh:
         """Asks for the right to fetch a page, and waits up to ``wait`` seconds for another who has it."""
         call = leases.acquire(
@@ -372,7 +407,7 @@ class AsyncClient(AsyncTransport):
         max_age: float | None = None,
         stale: float | None = None,
         require: Names | None = None,
-        quality: str | None = None,
+        quality: Quality | None = None,
     ) -> AsyncIterator[Won | Held | Fresh]:
         """``acquire`` for a block: what was won is renewed until its end, and released unless something was stored."""
         outcome = await self.acquire(

@@ -9,7 +9,7 @@ from typing import Any
 from . import _calls as calls
 from . import _errors as errors
 from ._codec import document_bytes, dumps, loads_object
-from ._types import Hit, Item, Key, Lease, Miss, Names, Rejected, Stored, Validators, key_of
+from ._types import Hit, Item, Key, Lease, Miss, Names, Quality, Rejected, Stored, Validators, key_of
 from ._wire import NDJSON, Answer, Call, Request, body_of, problem_error
 
 #: The most keys or lines that one request takes.
@@ -35,7 +35,7 @@ class BatchGet:
         require: Names | None = None,
         max_age: float | None = None,
         stale: float | None = None,
-        quality: str | None = None,
+        quality: Quality | None = None,
         consistent: bool = False,
     ) -> None:
         self._keys = keys

@@ -19,6 +19,7 @@ from ._types import (
     Miss,
     Names,
     NotModified,
+    Quality,
     State,
     Stored,
     Time,
@@ -127,7 +128,7 @@ def get(
     require: Names | None = None,
     max_age: float | None = None,
     stale: float | None = None,
-    quality: str | None = None,
+    quality: Quality | None = None,
     lease: float | None = None,
     wait: float | None = None,
     etag: str | None = None,
@@ -359,7 +360,7 @@ def lookups(
     max_age: float | None = None,
     stale: float | None = None,
     require: Names | None = None,
-    quality: str | None = None,
+    quality: Quality | None = None,
 ) -> list[Call[list[State]]]:
     """The states of many keys, in requests of what one may hold."""
     options = given(

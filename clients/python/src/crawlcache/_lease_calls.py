@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from . import _errors as errors
 from ._calls import bare, given, lease_token, name_list, nothing, object_of, post, seconds, target
-from ._types import Fresh, Held, Key, KeyLike, Lease, Names, Won, instant, key_of
+from ._types import Fresh, Held, Key, KeyLike, Lease, Names, Quality, Won, instant, key_of
 from ._wire import Answer, Call, Request, problem_of, retry_after
 
 
@@ -21,7 +21,7 @@ def acquire(
     max_age: float | None = None,
     stale: float | None = None,
     require: Names | None = None,
-    quality: str | None = None,
+    quality: Quality | None = None,
 ) -> Call[Won | Held | Fresh]:
     """Asks for the right to fetch a page."""
     wanted = key_of(key)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from typing import Any
+from typing import Any, overload
 
 from . import _batch as batch
 from . import _calls as calls
@@ -26,6 +26,7 @@ from ._types import (
     Miss,
     Names,
     NotModified,
+    Quality,
     Rejected,
     State,
     Stored,
@@ -68,6 +69,7 @@ class Client(Transport):
 
     # Results.
 
+    @overload
     def get(
         self,
         url: str,
@@ -77,7 +79,40 @@ class Client(Transport):
         require: Names | None = None,
         max_age: float | None = None,
         stale: float | None = None,
-        quality: str | None = None,
+        quality: Quality | None = None,
+        lease: float | None = None,
+        wait: float | None = None,
+        etag: None = None,
+        consistent: bool = False,
+    ) -> Hit | Miss: ...
+
+    @overload
+    def get(
+        self,
+        url: str,
+        *,
+        variant: str = "",
+        fields: Names | None = None,
+        require: Names | None = None,
+        max_age: float | None = None,
+        stale: float | None = None,
+        quality: Quality | None = None,
+        lease: float | None = None,
+        wait: float | None = None,
+        etag: str | None,
+        consistent: bool = False,
+    ) -> Hit | Miss | NotModified: ...
+
+    def get(
+        self,
+        url: str,
+        *,
+        variant: str = "",
+        fields: Names | None = None,
+        require: Names | None = None,
+        max_age: float | None = None,
+        stale: float | None = None,
+        quality: Quality | None = None,
         lease: float | None = None,
         wait: float | None = None,
         etag: str | None = None,
@@ -178,7 +213,7 @@ class Client(Transport):
         max_age: float | None = None,
         stale: float | None = None,
         require: Names | None = None,
-        quality: str | None = None,
+        quality: Quality | None = None,
     ) -> list[State]:
         """The state of any number of keys, in their order."""
         parts = calls.lookups(keys, max_age=max_age, stale=stale, require=require, quality=quality)
@@ -195,7 +230,7 @@ class Client(Transport):
         require: Names | None = None,
         max_age: float | None = None,
         stale: float | None = None,
-        quality: str | None = None,
+        quality: Quality | None = None,
         consistent: bool = False,
     ) -> Generator[Hit | Miss | Rejected, None, None]:
         """Reads any number of results, one outcome a key and in their order, as they arrive."""
@@ -327,7 +362,7 @@ class Client(Transport):
         max_age: float | None = None,
         stale: float | None = None,
         require: Names | None = None,
-        quality: str | None = None,
+        quality: Quality | None = None,
     ) -> Won | Held | Fresh:
         """Asks for the right to fetch a page, and waits up to ``wait`` seconds for another who has it."""
         call = leases.acquire(
@@ -361,7 +396,7 @@ class Client(Transport):
         max_age: float | None = None,
         stale: float | None = None,
         require: Names | None = None,
-        quality: str | None = None,
+        quality: Quality | None = None,
     ) -> Iterator[Won | Held | Fresh]:
         """``acquire`` for a block: what was won is renewed until its end, and released unless something was stored."""
         outcome = self.acquire(

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 from ._codec import loads_object
 from ._errors import InvalidRequest, ServiceError
 
+#: Which results are an answer: the good one or else the failed one, only the good one, only the failed one.
 Quality = Literal["best", "good", "failed"]
 Document = Mapping[str, Any] | bytes | str
 Names = str | Iterable[str]
@@ -161,7 +162,7 @@ class Hit:
         """The variant of the key."""
         return self.key.variant
 
-    def __bool__(self) -> bool:
+    def __bool__(self) -> Literal[True]:
         return True
 
     def __repr__(self) -> str:
@@ -180,7 +181,7 @@ class NotModified:
     validators: Validators = field(default_factory=Validators)
     lease: Lease | None = None
 
-    def __bool__(self) -> bool:
+    def __bool__(self) -> Literal[True]:
         return True
 
 
@@ -214,7 +215,7 @@ class Miss:
         failure = self.problem.get("failed")
         return failure if isinstance(failure, dict) else {}
 
-    def __bool__(self) -> bool:
+    def __bool__(self) -> Literal[False]:
         return False
 
 
@@ -226,7 +227,7 @@ class Rejected:
     index: int
     error: ServiceError
 
-    def __bool__(self) -> bool:
+    def __bool__(self) -> Literal[False]:
         return False
 
 
@@ -277,7 +278,7 @@ class Won:
     lease: Lease
     state: Literal["won"] = "won"
 
-    def __bool__(self) -> bool:
+    def __bool__(self) -> Literal[True]:
         return True
 
 
@@ -292,7 +293,7 @@ class Held:
     lease: None = None
     state: Literal["held"] = "held"
 
-    def __bool__(self) -> bool:
+    def __bool__(self) -> Literal[False]:
         return False
 
 
@@ -307,7 +308,7 @@ class Fresh:
     lease: None = None
     state: Literal["fresh"] = "fresh"
 
-    def __bool__(self) -> bool:
+    def __bool__(self) -> Literal[False]:
         return False
 
 

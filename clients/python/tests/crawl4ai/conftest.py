@@ -30,6 +30,20 @@ else:
     import crawlcache.crawl4ai as drop_in
 
 
+def pytest_sessionstart() -> None:
+    """Stops where another version would be tested than the one that is meant, which then nobody would have tested."""
+    expected = os.environ.get("TEST_CRAWL4AI_VERSION")
+    if expected and _found is not None and _found.origin is not None:
+        found = ".".join(map(str, drop_in.versions.installed()))
+        if found != expected:
+            pytest.exit(f"this is Crawl4AI {found}, but the one to test is {expected}", returncode=3)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if not os.environ.get("TEST_DYNAMODB_ENDPOINT"):
+        terminalreporter.write_line("NOT TESTED: fleets on DynamoDB, as TEST_DYNAMODB_ENDPOINT is not set", yellow=True)
+
+
 @pytest.fixture(scope="session")
 def _service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     running = Service(tmp_path_factory.mktemp("service"))

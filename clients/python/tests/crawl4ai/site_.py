@@ -20,6 +20,14 @@ def html(title: str, body: str = "") -> str:
     )
 
 
+# What a site shows that is not sure of who is asking, with status 200.
+CHALLENGE = (
+    "<html><head><title>Just a moment...</title></head><body><h1>Checking your browser</h1>"
+    "<p>This takes some seconds, after which you are sent to the page.</p>"
+    "<script src='/cdn-cgi/challenge-platform/h/b/orchestrate/chl_page/v1'></script></body></html>"
+)
+
+
 class Site:
     """Serves pages in a thread of its own. `fetches` counts requests by path, `revalidations` those answered 304."""
 
@@ -87,6 +95,8 @@ class Site:
                 403,
                 "<html><head><title>Just a moment...</title></head><body>A check, cf-challenge</body></html>",
             )
+        if kind == "challenge":
+            content = CHALLENGE
         if kind == "json":
             return web.Response(text='{"a": 1}', content_type="application/json")
         return web.Response(status=status, text=content, content_type="text/html", headers=headers)

@@ -36,7 +36,7 @@ def test_nobody_there(site: Any, counts: Any) -> None:
     drop_in.uninstall()
 
 
-def test_a_service_that_accepts_and_never_answers_costs_one_timeout(site: Any, counts: Any) -> None:
+def test_a_service_that_accepts_and_never_answers_costs_few_timeouts(site: Any, counts: Any) -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=64) as listening:
         drop_in.install(f"http://127.0.0.1:{listening.getsockname()[1]}", timeout=0.5, wait=0, fallback_bytes=0)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from crawling import config, crawl, http_crawler
+from crawling import config, crawl
 from fleet import Fleet
 from service import Service
 from site_ import html
@@ -71,7 +71,6 @@ def test_two_hundred_crawlers_fetch_twenty_pages_twenty_times(site: Any, tmp_pat
         assert not os.environ.get("TEST_REQUIRE_DYNAMODB"), "TEST_DYNAMODB_ENDPOINT is not set"
         pytest.skip("TEST_DYNAMODB_ENDPOINT is not set")
     services = [Service(tmp_path)] if backend == "sqlite" else on_dynamodb(tmp_path)
-    _needs_leases(services[0])
     site.seconds = 0.5
     pages = [f"{site.url}/page/{number}" for number in range(20)]
     fleet = Fleet(
@@ -95,7 +94,6 @@ def test_two_hundred_crawlers_fetch_twenty_pages_twenty_times(site: Any, tmp_pat
 
 
 def test_a_slow_fetch_keeps_its_lease(site: Any, service: Any, counts: Any) -> None:
-    _needs_leases(service)
     drop_in.install(service.url, lease=1, wait=10)
     site.seconds = 3
 
@@ -112,8 +110,7 @@ def test_a_slow_fetch_keeps_its_lease(site: Any, service: Any, counts: Any) -> N
 
 @pytest.mark.once
 def test_a_fetch_that_fails_gives_its_lease_back(site: Any, service: Any, counts: Any) -> None:
-    _needs_leases(service)
-    drop_in.install(service.url, lease=60, wait=30)
+    drop_in.install(service.url, lease=60, wait=30, store_failed=False)
     site.statuses["/page/fails"] = 500
 
     async def work(crawler: Any) -> None:
@@ -131,7 +128,6 @@ def test_a_fetch_that_fails_gives_its_lease_back(site: Any, service: Any, counts
 
 @pytest.mark.once
 def test_a_crawl_that_is_cancelled_gives_its_lease_back(site: Any, service: Any) -> None:
-    _needs_leases(service)
     drop_in.install(service.url, lease=60, wait=30)
     site.seconds = 3
 
@@ -152,7 +148,6 @@ def test_a_crawl_that_is_cancelled_gives_its_lease_back(site: Any, service: Any)
 
 @pytest.mark.once
 def test_a_holder_that_dies_holds_nobody_up_for_long(site: Any, service: Any, tmp_path: Path) -> None:
-    _needs_leases(service)
     site.seconds = 20
     fleet = Fleet(tmp_path, [service.url], 1, crawlers=1, urls=[f"{site.url}/page/dies"], install={"lease": 2})
     fleet.begin()
@@ -177,7 +172,6 @@ def test_a_holder_that_dies_holds_nobody_up_for_long(site: Any, service: Any, tm
 
 @pytest.mark.once
 def test_a_stale_page_is_used_by_all_but_one(site: Any, service: Any, counts: Any) -> None:
-    _needs_leases(service)
     drop_in.install(service.url, ttl=1, stale=600, wait=10)
     url = f"{site.url}/page/stale"
 
@@ -207,44 +201,3 @@ def test_a_stale_page_is_used_by_all_but_one(site: Any, service: Any, counts: An
     drop_in.uninstall()
     assert counts("lookups", "revalidate") == 2
     assert site.fetches["/page/stale"] == 3
-
-
-@pytest.mark.once
-def test_a_writer_that_comes_too_late_is_fenced(site: Any, service: Any, counts: Any) -> None:
-    _needs_leases(service)
-    url = f"{site.url}/page/fenced"
-    cache = drop_in.install(service.url, lease=1, wait=10)
-
-    async def no_renewal(lease: Any) -> None:
-        await asyncio.sleep(60)
-
-    cache._renew = no_renewal  # type: ignore[method-assign]
-
-    async def work() -> None:
-        async with http_crawler() as slow, http_crawler() as fast:
-            site.seconds = 3
-            late = asyncio.create_task(slow.arun(url, config=config()))
-            await asyncio.sleep(1.5)
-            site.contents["/page/fenced"], site.seconds = html("Newer", "newer"), 0
-            assert "newer" in (await fast.arun(url, config=config())).markdown
-            assert (await late).success
-            assert "newer" in (await fast.arun(url, config=config())).markdown
-        await cache.cleanup()
-
-    asyncio.run(work())
-    drop_in.uninstall()
-    assert counts("stores", "outdated") == 1
-
-
-def _needs_leases(service: Service) -> None:
-    """Skips, loudly, with a service that has none: only of interest while it is being built."""
-    import json
-    import urllib.error
-    import urllib.request
-
-    try:
-        urllib.request.urlopen(f"{service.url}/v1/result?url=https://a.example/&lease=1")
-    except urllib.error.HTTPError as error:
-        if json.load(error).get("code") == "invalid_parameter":
-            assert os.environ.get("TEST_BINARY"), "this service has no leases"
-            pytest.skip("this service has no leases")

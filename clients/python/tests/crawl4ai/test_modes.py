@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 from crawl4ai import CacheMode
 from crawl4ai.deep_crawling import BFSDeepCrawlStrategy
 from crawling import VERSION, config, crawl, http_crawler
+from service import Service
+from site_ import CHALLENGE, html
 
 import crawlcache.crawl4ai as drop_in
 
@@ -110,6 +113,38 @@ def test_an_error_page_is_not_cached(site: Any, cache: Any, counts: Any) -> None
     assert counts("stores", "stored") == 0
 
 
+@pytest.mark.parametrize("markers", ["", "Just a moment"])
+def test_a_challenge_with_status_200_is_never_a_good_page(site: Any, counts: Any, tmp_path: Path, markers: str) -> None:
+    """By Crawl4AI's own verdict where it has one, and by the service's."""
+    if not markers and find_spec("crawl4ai.antibot_detector") is None:
+        pytest.skip("this version has no verdict about blocked pages")
+    own = Service(tmp_path, CRAWLCACHE_RESULTS__BLOCK_MARKERS=markers) if markers else Service(tmp_path)
+    path = "/page/challenged"
+
+    async def work(crawler: Any) -> None:
+        for _ in range(2):
+            result = await crawler.arun(f"{site.url}/challenge/1", config=config())
+            assert "Checking your browser" in result.html
+            assert result.status_code == 200
+            if not markers:
+                assert not result.success
+        assert site.fetches["/challenge/1"] == 2
+        # And it takes no good page's place.
+        assert (await crawler.arun(f"{site.url}{path}", config=config())).success
+        site.contents[path] = CHALLENGE
+        assert "Checking" in (await crawler.arun(f"{site.url}{path}", config=config(CacheMode.WRITE_ONLY))).html
+        assert "first part" in (await crawler.arun(f"{site.url}{path}", config=config())).markdown
+
+    try:
+        cache = drop_in.install(own.url, store_failed=True)
+        crawl(work)
+    finally:
+        drop_in.uninstall()
+        own.stop()
+    assert site.fetches[path] == 2
+    assert (counts("stores", "stored"), counts("stores", "failed"), len(cache.fallback)) == (1, 3, 1)
+
+
 def test_raw_html_is_never_cached_and_files_are(site: Any, cache: Any, counts: Any, tmp_path: Path) -> None:
     file = tmp_path / "page.html"
     file.write_text(Path(__file__).read_text())
@@ -155,6 +190,18 @@ def test_sessions_are_left_alone_unless_asked_for(site: Any, service: Any, count
     crawl(work)
     drop_in.uninstall()
     assert site.fetches["/page/session"] == 5
+
+
+def test_a_large_page_comes_back_whole(site: Any, cache: Any) -> None:
+    site.contents["/page/large"] = html("Large", "<p>words of a large page</p>" * 40_000)
+
+    async def work(crawler: Any) -> None:
+        first, second = [(await crawler.arun(f"{site.url}/page/large", config=config()))[0] for _ in range(2)]
+        assert len(first.html) > 1_000_000
+        assert (second.html, second.markdown) == (first.html, first.markdown)
+
+    crawl(work)
+    assert site.fetches["/page/large"] == 1
 
 
 def test_a_deep_crawl_is_cached_page_by_page(site: Any, cache: Any) -> None:

@@ -16,7 +16,21 @@ import crawlcache.crawl4ai as drop_in
 from crawlcache.crawl4ai.derive import without_secrets
 from crawlcache.crawl4ai.runs import Run
 
-SECRETS = ["hunter2-header", "sk-llm-token-123", "cookie-value-77", "proxy-pass-9", "request-cookie-5", "session-id-3"]
+SECRETS = [
+    "hunter2-header",
+    "sk-llm-token-123",
+    "cookie-value-77",
+    "proxy-pass-9",
+    "request-cookie-5",
+    "session-id-3",
+    "csrf-value-6",
+    "posted-password-8",
+    "url-password-2",
+    "url-token-4",
+    "referer-key-7",
+    "set-cookie-1",
+    "console-token-9",
+]
 
 
 def clear(sent: bytes) -> bytes:
@@ -54,8 +68,20 @@ def test_no_secret_is_sent(site: Any, relay: Any, monkeypatch: Any) -> None:
             status_code=200,
             fit_html=None,
             network_requests=[
-                {"event_type": "request", "headers": {"Cookie": "request-cookie-5", "Accept": "text/html"}}
+                {
+                    "event_type": "request",
+                    "url": "https://me:url-password-2@x.example/login?next=/home&access_token=url-token-4&page=2",
+                    "headers": {
+                        "Cookie": "request-cookie-5",
+                        "Accept": "text/html",
+                        "X-CSRF-Token": "csrf-value-6",
+                        "Referer": "https://x.example/?api_key=referer-key-7",
+                    },
+                    "post_data": "user=me&password=posted-password-8",
+                },
+                {"event_type": "response", "headers": {"set-cookie": "sid=set-cookie-1"}, "body": {"text": "{}"}},
             ],
+            console_messages=[{"type": "log", "text": "got https://x.example/?jwt=console-token-9 there"}],
         )
         if "crawl_stats" in CrawlResult.model_fields:
             logged.crawl_stats = {"proxies_used": [{"proxy": "http://me:proxy-pass-9@proxy:1", "blocked": False}]}
@@ -93,7 +119,13 @@ def test_a_password_in_a_url_is_not_sent(site: Any, relay: Any) -> None:
 
 def test_documents_keep_what_is_no_secret() -> None:
     document = {
-        "network_requests": [{"headers": {"authorization": "a", "accept": "b"}}, {"event_type": "x"}, "odd"],
+        "network_requests": [
+            {"headers": {"authorization": "a", "accept": "b", ":authority": "c", 1: 2}, "post_data": None},
+            {"event_type": "x", "url": "https://h/a@b?keyword=shoes&q=#top", "timestamp": 1.5},
+            {"post_data": "a=b", "body": "https://u:p@h/", "url": "https://u:p@h/?a=1;Key=k&b=2#id_token=x&c"},
+            "odd",
+        ],
+        "error_message": "Proxy http://u:p@h:1 does not answer, http://h:1/?sid=1 does",
         "crawl_stats": {
             "attempts": 1,
             "proxies_used": [{"proxy": None}, {"proxy": "socks5://u:p@h:1"}, {"proxy": "http://h:1"}],
@@ -101,12 +133,38 @@ def test_documents_keep_what_is_no_secret() -> None:
     }
     without_secrets(document)
     assert document == {
-        "network_requests": [{"headers": {"authorization": "[hidden]", "accept": "b"}}, {"event_type": "x"}, "odd"],
+        "network_requests": [
+            {"headers": {"authorization": "[hidden]", "accept": "b", ":authority": "c", 1: 2}, "post_data": None},
+            {"event_type": "x", "url": "https://h/a@b?keyword=shoes&q=#top", "timestamp": 1.5},
+            {
+                "post_data": "[hidden]",
+                "body": "https://u:p@h/",
+                "url": "https://[hidden]@h/?a=1;Key=[hidden]&b=2#id_token=[hidden]&c",
+            },
+            "odd",
+        ],
+        "error_message": "Proxy http://[hidden]@h:1 does not answer, http://h:1/?sid=1 does",
         "crawl_stats": {
             "attempts": 1,
             "proxies_used": [{"proxy": None}, {"proxy": "socks5://[hidden]@h:1"}, {"proxy": "http://h:1"}],
         },
     }
+
+
+def test_what_is_hidden_is_not_decoded() -> None:
+    from test_documents import whole
+
+    result = whole()
+    result.network_requests = [
+        {"post_data": b"\xff", "headers": {"a/b": b"\xfe", "x-key": b"\xfd"}},
+        {"post_data": [b"\xfc"], "when": float("inf")},
+    ]
+    document = drop_in.document(result)
+    without_secrets(document)
+    assert drop_in.crawl_result(document).network_requests == [
+        {"post_data": "[hidden]", "headers": {"a/b": b"\xfe", "x-key": "[hidden]"}},
+        {"post_data": "[hidden]", "when": float("inf")},
+    ]
 
 
 def test_a_result_with_everything_goes_through_the_service(site: Any, cache: Any) -> None:
@@ -127,6 +185,7 @@ def test_a_result_with_everything_goes_through_the_service(site: Any, cache: Any
             drop_in.runs.current.reset(token)
 
     back = crawl(work)
+    result.network_requests[0]["post_data"] = "[hidden]"
     for name in FIELDS - {"cached_at"}:
         assert back.__dict__[name] == result.__dict__[name], name
     assert asyncio.iscoroutinefunction(cache.aget_cached_url)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import subprocess
@@ -12,7 +13,8 @@ from typing import Any
 import crawl4ai
 import pytest
 from crawl4ai import AsyncWebCrawler, BrowserConfig, CacheMode, CrawlerRunConfig
-from crawl4ai.async_configs import GeolocationConfig, LLMConfig
+from crawl4ai.async_configs import GeolocationConfig, HTTPCrawlerConfig, LLMConfig
+from crawl4ai.async_crawler_strategy import AsyncHTTPCrawlerStrategy, AsyncPlaywrightCrawlerStrategy
 from crawl4ai.content_filter_strategy import BM25ContentFilter, PruningContentFilter
 from crawl4ai.extraction_strategy import JsonCssExtractionStrategy, LLMExtractionStrategy, RegexExtractionStrategy
 from crawl4ai.markdown_generation_strategy import DefaultMarkdownGenerator
@@ -153,6 +155,149 @@ def test_browser_options_that_change_the_page(browser: dict[str, Any]) -> None:
     assert derived == "d0"
 
 
+@pytest.mark.skipif(not hasattr(CrawlerRunConfig, "set_defaults"), reason="set_defaults came with 0.8.0")
+def test_what_set_defaults_says_is_an_option() -> None:
+    plain = of(CrawlerRunConfig(css_selector="a"))
+    try:
+        CrawlerRunConfig.set_defaults(css_selector="a", only_text=True)
+        BrowserConfig.set_defaults(viewport_width=400)
+        set_for_all = of(CrawlerRunConfig(), BrowserConfig())
+        # Another reference than the process that has set nothing.
+        from crawlcache.crawl4ai import variants
+
+        variants._defaults.clear()
+        assert of(CrawlerRunConfig(), BrowserConfig()) == set_for_all
+        CrawlerRunConfig.reset_defaults("only_text")
+        BrowserConfig.reset_defaults()
+        assert of() == of(CrawlerRunConfig(css_selector="a")) == plain
+        CrawlerRunConfig.reset_defaults()
+    finally:
+        CrawlerRunConfig.reset_defaults()
+        BrowserConfig.reset_defaults()
+    assert set_for_all == of(CrawlerRunConfig(css_selector="a", only_text=True), BrowserConfig(viewport_width=400))
+    assert of() == ""
+
+
+def test_zero_is_not_nothing_and_one_is_not_true() -> None:
+    """`max_scroll_steps=0` scrolls not at all, None as far as the page goes."""
+
+    def with_option(name: str, value: Any) -> str:
+        run = CrawlerRunConfig()
+        setattr(run, name, value)
+        return of(run)
+
+    assert with_option("max_scroll_steps", 0) != with_option("max_scroll_steps", None) == ""
+    assert with_option("experimental", 0) != with_option("experimental", False)
+    assert with_option("magic", 0) != ""
+    assert len({with_option("experimental", value) for value in (0, 1, True, "1", [1], [True])}) == 6
+
+
+def fetching_from(strategy: Any) -> str:
+    return Variants().of(CrawlerRunConfig(), AsyncWebCrawler(crawler_strategy=strategy, config=BrowserConfig()))
+
+
+def test_the_state_of_an_own_strategy_counts() -> None:
+    class Own(AsyncHTTPCrawlerStrategy):
+        def __init__(self, country: str, token: str = "") -> None:
+            super().__init__()
+            self.country = country
+            self.token = token
+            self._lock = asyncio.Lock()
+
+    assert fetching_from(Own("de")) == fetching_from(Own("de")) != fetching_from(Own("us"))
+    assert fetching_from(Own("de", token="mine")) != fetching_from(Own("de", token="yours"))
+    used = Own("de")
+
+    async def use() -> None:
+        before = fetching_from(used)
+        async with used, used._lock:
+            assert used._session is not None
+            assert fetching_from(used) == before
+
+    asyncio.run(use())
+
+    # One that has another inside, which has begun to work.
+    class Around:
+        def __init__(self, inner: Any) -> None:
+            self.inner = inner
+
+    inner = AsyncHTTPCrawlerStrategy()
+    before = fetching_from(Around(inner))
+
+    async def begin() -> None:
+        async with inner:
+            assert fetching_from(Around(inner)) == before
+
+    asyncio.run(begin())
+    assert before != fetching_from(Around(AsyncHTTPCrawlerStrategy(HTTPCrawlerConfig(method="POST"))))
+
+
+def test_another_adapter_of_the_browser_sees_another_page() -> None:
+    if VERSION < (0, 8):
+        pytest.skip("looked at with the newest version")
+    from crawl4ai.browser_adapter import PlaywrightAdapter, StealthAdapter, UndetectedAdapter
+
+    class Own(PlaywrightAdapter):
+        def __init__(self, accent: str) -> None:
+            self.accent = accent
+
+    adapters = [None, StealthAdapter(), UndetectedAdapter(), Own("a"), Own("b")]
+    found = [fetching_from(AsyncPlaywrightCrawlerStrategy(browser_adapter=adapter)) for adapter in adapters]
+    assert found[0] == fetching_from(AsyncPlaywrightCrawlerStrategy(browser_adapter=PlaywrightAdapter())) == ""
+    assert len(set(found)) == len(adapters)
+
+
+def test_a_file_of_cookies_counts_by_what_it_says(tmp_path: Path) -> None:
+    def with_file(name: str, value: str) -> str:
+        (tmp_path / name).write_text(f'{{"cookies": [{{"name": "sid", "value": "{value}"}}], "origins": []}}')
+        return of(None, BrowserConfig(storage_state=str(tmp_path / name)))
+
+    assert with_file("a", "one") == with_file("b", "one") != with_file("a", "two")
+    state = {"origins": [], "cookies": [{"name": "sid", "value": "one"}]}
+    assert of(None, BrowserConfig(storage_state=state)) == with_file("c", "one")
+    (tmp_path / "broken").write_text("{")
+    for name in ("broken", "absent"):
+        with pytest.raises(Uncacheable) as raised:
+            of(None, BrowserConfig(storage_state=str(tmp_path / name)))
+        assert raised.value.reason == "unhashable"
+
+
+def test_an_attached_browser_may_be_logged_in() -> None:
+    for options in ({"cdp_url": "http://127.0.0.1:1"}, {"browser_mode": "builtin"}):
+        with pytest.raises(Uncacheable, match="cache_attached_browsers") as raised:
+            of(None, BrowserConfig(**options))
+        assert raised.value.reason == "credentials"
+        assert of(None, BrowserConfig(**options), cache_attached_browsers=True) == ""
+    if "create_isolated_context" in vars(BrowserConfig()):
+        assert of(None, BrowserConfig(cdp_url="http://127.0.0.1:1", create_isolated_context=True)) == ""
+
+
+def test_the_context_of_an_attached_browser_counts() -> None:
+    if "target_id" not in vars(BrowserConfig()):
+        pytest.skip("contexts and targets came with 0.8.0")
+    found = {
+        of(None, BrowserConfig(cdp_url="http://127.0.0.1:1", **ids), cache_attached_browsers=True)
+        for ids in (
+            {},
+            {"browser_context_id": "a"},
+            {"browser_context_id": "b"},
+            {"browser_context_id": "a", "target_id": "t"},
+        )
+    }
+    assert len(found) == 4
+
+
+def test_a_variant_of_ones_own_is_for_attached_browsers_too(service: Any) -> None:
+    crawler = AsyncWebCrawler(config=BrowserConfig(cdp_url="http://127.0.0.1:1"))
+    cache = drop_in.install(service.url)
+    with pytest.raises(Uncacheable):
+        cache.variant("https://x/", config(), crawler)
+    assert drop_in.install(service.url, variant="mine").variant("https://x/", config(), crawler) == "mine"
+    cache = drop_in.install(service.url, cache_attached_browsers=True)
+    assert cache.variant("https://x/", config(), crawler) == ""
+    drop_in.uninstall()
+
+
 def test_a_random_user_agent_is_one_variant() -> None:
     assert of(None, BrowserConfig(user_agent_mode="random")) == of(None, BrowserConfig(user_agent_mode="random"))
 
@@ -254,6 +399,48 @@ def test_hooks_make_a_variant() -> None:
     exec("async def hook(page, **_):\n    await page.click('c')", {}, compiled)
     exec("async def other(page, **_):\n    await page.click('d')", {}, compiled)
     assert with_hook(compiled["hook"]) != with_hook(compiled["other"])
+
+
+HOOK = """
+SELECTOR = {selector}
+SEEN = 0
+async def hook(page, **_):
+    global SEEN
+    SEEN += 1
+    async def inner():
+        await page.click(SELECTOR)
+    await inner()
+class Strategy(Base):
+    def run(self, *arguments, **keywords):
+        return [super().run, SELECTOR]
+"""
+
+
+def test_constants_of_the_module_count() -> None:
+    def compiled(selector: Any) -> dict[str, Any]:
+        names: dict[str, Any] = {"Base": JsonCssExtractionStrategy, "__name__": "own"}
+        exec(HOOK.format(selector=repr(selector)), names)
+        return names
+
+    def with_hook(names: dict[str, Any]) -> str:
+        crawler = AsyncWebCrawler(config=BrowserConfig(verbose=False))
+        crawler.crawler_strategy.set_hook("after_goto", names["hook"])
+        return Variants().of(CrawlerRunConfig(), crawler)
+
+    def with_strategy(names: dict[str, Any]) -> str:
+        return of(CrawlerRunConfig(extraction_strategy=names["Strategy"](SCHEMA)))
+
+    for variant in (with_hook, with_strategy):
+        found = [variant(compiled(selector)) for selector in ("a", "b", ["a"], {"a": {"b"}}, None, 0)]
+        assert len(set(found)) == len(found)
+        assert variant(compiled(["a"])) == found[2]
+    # What a function counts is no option.
+    names = compiled("a")
+    before = with_hook(names)
+    names["SEEN"] += 1
+    assert with_hook(names) == before
+    with pytest.raises(Uncacheable, match="too large"):
+        with_hook(compiled(list(range(20_000))))
 
 
 def test_what_cannot_be_told_apart_is_not_cached() -> None:

@@ -1,7 +1,7 @@
 """Crawl4AI with crawlcache instead of its own cache.
 
     import crawlcache.crawl4ai
-    crawlcache.crawl4ai.install("http://127.0.0.1:8742")
+    crawlcache.crawl4ai.install("http://127.0.0.1:8080")
 
 From then on every crawler of this process that has a cache mode asks the service. See docs/crawl4ai.md.
 """
@@ -37,6 +37,13 @@ __all__ = [
     "uninstall",
 ]
 
+
+class _Default(float):
+    """A number that was not given: the environment may have another."""
+
+
+_LEASE = _Default(30.0)
+_WAIT = _Default(20.0)
 _wrapper = Wrapper()
 _counters = Counters()
 _state: dict[str, Any] = {"original": None, "cache": None, "collector": None}
@@ -49,8 +56,8 @@ def install(
     ttl: float | None = None,
     max_age: float | None = None,
     stale: float | None = None,
-    lease: float | None = 30.0,
-    wait: float | None = 20.0,
+    lease: float | None = _LEASE,
+    wait: float | None = _WAIT,
     timeout: float = 5.0,
     connect_timeout: float = 1.0,
     fallback_bytes: int = 64 * 1024 * 1024,
@@ -58,8 +65,9 @@ def install(
     variant: str | Callable[[str, Any, Any], str | None] | None = None,
     variant_key: str | bytes | None = None,
     cache_sessions: bool = False,
+    cache_attached_browsers: bool = False,
     derive: bool = True,
-    store_failed: bool = False,
+    store_failed: bool = True,
     keep_secrets: bool = False,
 ) -> ServiceCache:
     """Puts the service in the place of Crawl4AI's cache, in this process. May be called again with other settings.
@@ -82,17 +90,19 @@ def install(
       return None for a run that is not to be cached.
     - `variant_key`: keys the digest, where an option is a secret that could be guessed. The same in the whole fleet.
     - `cache_sessions`: caches runs with a `session_id` too, each session for itself.
+    - `cache_attached_browsers`: caches what a browser shows that ran before (`cdp_url`), as if logged in nowhere.
     - `derive`: makes the result of a page that is cached with other derived options out of its html.
-    - `store_failed`: stores failed results as such, for others to see.
+    - `store_failed`: stores failed results as such, for minutes, beside the good ones, so that who waits for the page
+      need not wait longer. They are no hits, and a service that does not keep them apart is not given any.
     - `keep_secrets`: stores request logs with the credentials in them.
 
     Raises `UnsupportedCrawl4AI` with a version that it does not know.
     """
     module = versions.webcrawler()
     given = _from_environment(url=url, token=token, ttl=ttl, max_age=max_age, stale=stale, variant_key=variant_key)
-    if lease == 30.0:
+    if lease is _LEASE:
         lease = _number("CRAWLCACHE_LEASE", lease)
-    if wait == 20.0:
+    if wait is _WAIT:
         wait = _number("CRAWLCACHE_WAIT", wait)
     settings = Settings(
         **given,
@@ -104,6 +114,7 @@ def install(
         fallback_seconds=fallback_seconds,
         variant=variant,
         cache_sessions=cache_sessions,
+        cache_attached_browsers=cache_attached_browsers,
         derive=derive,
         store_failed=store_failed,
         keep_secrets=keep_secrets,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import dis
 import enum
 import functools
 import pathlib
@@ -11,6 +12,8 @@ import types
 from typing import Any
 
 DEEPEST = 12
+# Of a module's data that a function reads: more would take longer than the fetch that it saves.
+MOST_ITEMS = 10_000
 # What objects of Crawl4AI carry beside their options: tools, and what they count while they work.
 TOOLS = frozenset({"logger", "verbose", "usages", "total_usage", "usage", "_logger", "log_level", "timer"})
 SECRETS = re.compile(
@@ -93,7 +96,7 @@ LIBRARIES = frozenset(
 _MADE_BY_STATEMENT = 1 << 9
 
 
-def _is_library_class(kind: type) -> bool:
+def is_library_class(kind: type) -> bool:
     """Whether a class is known by its name, as those of Crawl4AI and the standard library, and not by its code."""
     top = kind.__module__.partition(".")[0]
     return top in LIBRARIES and not (top == "builtins" and kind.__flags__ & _MADE_BY_STATEMENT)
@@ -110,7 +113,49 @@ def _function(function: types.FunctionType, depth: int) -> Any:
         _name(function),
         _code(function.__code__),
         *(canonical(part, depth + 1) for part in (function.__defaults__, function.__kwdefaults__, cells)),
+        _module_data(function, depth),
     ]
+
+
+def _module_data(function: types.FunctionType, depth: int) -> Any:
+    """The data of its module that a function reads, by name: constants that were moved out of it are part of it."""
+    found = []
+    for name in _read_globals(function.__code__):
+        value = function.__globals__.get(name)
+        if value is not None and _is_data(value, [MOST_ITEMS]):
+            found.append([name, canonical(value, depth + 1)])
+    return found
+
+
+@functools.lru_cache(maxsize=1024)
+def _read_globals(code: types.CodeType) -> tuple[str, ...]:
+    """The names of the module that code reads and does not set: what it sets is its memory, not an option."""
+    read: set[str] = set()
+    written: set[str] = set()
+    parts = [code]
+    while parts:
+        part = parts.pop()
+        parts.extend(item for item in part.co_consts if isinstance(item, types.CodeType))
+        for step in dis.get_instructions(part):
+            if step.opname in {"LOAD_GLOBAL", "LOAD_NAME"}:
+                read.add(step.argval)
+            elif step.opname == "STORE_GLOBAL":
+                written.add(step.argval)
+    return tuple(sorted(read - written))
+
+
+def _is_data(value: Any, left: list[int]) -> bool:
+    """Whether a value is data through and through, rather than an object, a function or a module."""
+    left[0] -= 1
+    if left[0] < 0:
+        raise Unhashable("the data of a module that a function reads is too large to tell it by")
+    if isinstance(value, dict):
+        return all(_is_data(name, left) and _is_data(item, left) for name, item in value.items())
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return all(_is_data(item, left) for item in value)
+    return value is None or isinstance(
+        value, (bool, int, float, str, bytes, bytearray, enum.Enum, re.Pattern, pathlib.PurePath)
+    )
 
 
 def _code(code: types.CodeType) -> Any:
@@ -126,11 +171,11 @@ def _constant(item: Any) -> Any:
 
 def _class(kind: type, depth: int) -> Any:
     """A class by its name, and, if it is somebody's own, by its code and that of its own bases."""
-    if _is_library_class(kind):
+    if is_library_class(kind):
         return ["class", _name(kind)]
     members = []
     for base in kind.__mro__:
-        if _is_library_class(base):
+        if is_library_class(base):
             members.append([_name(base)])
             continue
         for name, member in sorted(vars(base).items()):
@@ -153,7 +198,8 @@ def _class(kind: type, depth: int) -> Any:
                 cell.cell_contents is kind for cell in member.__closure__ or () if _filled(cell)
             ):
                 # `super()` closes over the class itself.
-                members.append([name, _code(member.__code__), canonical(member.__defaults__, depth + 1)])
+                data = _module_data(member, depth)
+                members.append([name, _code(member.__code__), canonical(member.__defaults__, depth + 1), data])
                 continue
             members.append([name, canonical(member, depth + 1)])
     return ["class", _name(kind), members]
@@ -174,20 +220,30 @@ def _object(value: Any, depth: int) -> Any:
     elif hasattr(value, "model_fields"):
         state = dict(value.__dict__)
     elif hasattr(value, "__dict__"):
-        state = vars(value)
+        state = state_of(value)
     else:
         raise Unhashable(f"a {kind.__module__}.{kind.__qualname__} has no attributes to tell it by")
-    own = _is_library_class(kind)
-    options = _parameters(kind) if own else frozenset()  # type: ignore[arg-type]
-    made = []
-    for name in sorted(state):
-        if name in TOOLS or SECRETS.match(name):
-            continue
-        if own and name not in options and _is_tool(state[name]):
-            # Stemmers and models of Crawl4AI's own objects follow from their options; of anybody else's we cannot know.
-            continue
-        made.append([name, canonical(state[name], depth + 1)])
+    if is_library_class(kind):
+        # Stemmers and models of Crawl4AI's own objects follow from their options; of anybody else's we cannot know.
+        options = _parameters(kind)  # type: ignore[arg-type]
+        state = {name: item for name, item in state.items() if name in options or not _is_tool(item)}
+    made = [
+        [name, canonical(state[name], depth + 1)]
+        for name in sorted(state)
+        if name not in TOOLS and not SECRETS.match(name)
+    ]
     return ["object", _class(kind, depth), made]
+
+
+def state_of(value: Any) -> dict[str, Any]:
+    """The attributes of an object by their names, those in slots included."""
+    state = dict(getattr(value, "__dict__", {}))
+    for base in type(value).__mro__:
+        slots = vars(base).get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if name not in {"__dict__", "__weakref__"} and hasattr(value, name):
+                state[name] = getattr(value, name)
+    return state
 
 
 @functools.lru_cache(maxsize=256)
@@ -203,5 +259,7 @@ def _parameters(kind: type) -> frozenset[str]:
 
 
 def _is_tool(value: Any) -> bool:
-    """Whether a value is an object of some other library, rather than data or an object of Crawl4AI."""
-    return not isinstance(value, (type, types.FunctionType, types.MethodType)) and not _is_library_class(type(value))
+    """Whether a value is an object of some other library or not made yet, rather than data or one of Crawl4AI's."""
+    if value is None:
+        return True
+    return not isinstance(value, (type, types.FunctionType, types.MethodType)) and not is_library_class(type(value))

@@ -7,12 +7,13 @@ Crawl4AI does not know are kept beside the result and written again.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import datetime
 import math
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from crawl4ai.models import CrawlResult
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 CODEC = "_crawl4ai"
 _REST = "_crawlcache_rest"
 _TEXT = (str,)
+# Of a document, above which it is worked on in a thread.
+LARGE_BYTES = 512 * 1024
+T = TypeVar("T")
 
 
 def document(result: Any) -> dict[str, Any]:
@@ -93,6 +97,42 @@ def hit_result(hit: Any) -> CrawlResult:
     if "cached_at" in type(result).model_fields:
         result.cached_at = time.time() - float(getattr(hit, "age", 0) or 0)
     return result
+
+
+def page(hit: Any, url: str) -> CrawlResult | None:
+    """The result of a hit, by the url that was asked for; None if there is no page in it, as Crawl4AI sees it."""
+    html = hit.document.get("html")
+    if (html is None or html == "") and not hit.document.get("downloaded_files"):
+        return None
+    result = hit_result(hit)
+    result.url = url
+    return result
+
+
+def good(result: Any) -> bool:
+    """Whether a result is worth keeping: Crawl4AI's own verdict, an error status, nothing in it."""
+    if not result.success:
+        return False
+    if isinstance(result.status_code, int) and result.status_code >= 400:
+        return False
+    return bool(result.html) or bool(result.downloaded_files)
+
+
+def size(result: Any) -> int:
+    """About how many bytes a result takes: the texts in it, and a guess at each entry of its lists."""
+    result = unwrapped(result)
+    bytes_ = 0
+    for value in result.__dict__.values():
+        if isinstance(value, (str, bytes)):
+            bytes_ += len(value)
+        elif isinstance(value, (list, dict)):
+            bytes_ += 500 * len(value)
+    return bytes_
+
+
+async def worked(size: int, work: Callable[[], T]) -> T:
+    """Does work on a document, a large one in a thread, so that other crawls go on meanwhile."""
+    return await asyncio.to_thread(work) if size > LARGE_BYTES else work()
 
 
 def unwrapped(result: Any) -> Any:

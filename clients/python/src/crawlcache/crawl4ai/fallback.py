@@ -6,7 +6,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Kept(NamedTuple):
@@ -15,6 +15,18 @@ class Kept(NamedTuple):
     raw: bytes
     stored_at: float
     until: float
+
+
+class FallbackHit:
+    """What was found here, as far as a run looks at a hit."""
+
+    validators = None
+    lease = None
+    etag = None
+
+    def __init__(self, document: dict[str, Any], age: float) -> None:
+        self.document = document
+        self.age = age
 
 
 class Fallback:
@@ -82,9 +94,13 @@ class Fallback:
 class Breaker:
     """Keeps a dead service from slowing a crawl: after a failure nobody asks for a while, then one tries for all."""
 
+    #: One slow answer says little: large documents take long. So many in a row do.
+    SLOW = 3
+
     def __init__(self, first: float = 0.5, longest: float = 5.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._first = first
         self._longest = longest
+        self._slow = 0
         self._clock = clock
         self._pause = 0.0
         self._until = 0.0
@@ -107,11 +123,16 @@ class Breaker:
 
     def succeeded(self) -> None:
         self._pause = 0.0
+        self._slow = 0
 
-    def failed(self) -> bool:
-        """Notes a failure. True if it is the first one, that is, if the breaker opens."""
+    def failed(self, *, slow: bool = False) -> bool:
+        """Notes a failure; of calls that were only too `slow`, the first ones are let pass. True if it opens."""
         now = self._clock()
         opens = self._pause == 0.0
+        if slow and opens:
+            self._slow += 1
+            if self._slow < self.SLOW:
+                return False
         if not opens and now < self._until - self._pause * 0.99:
             # One of the calls that were under way when it opened.
             return False

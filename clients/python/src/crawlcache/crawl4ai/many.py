@@ -14,7 +14,7 @@ from typing import Any
 
 from . import documents
 from .runs import Run
-from .service import Away, Refused
+from .service import Refused
 from .service_cache import ServiceCache
 from .variants import Uncacheable
 
@@ -51,7 +51,7 @@ async def _stream(
             missing[place] = False
             cache.counters.count("many", "hit")
             yield result
-    except (Away, Refused) as error:
+    except Exception as error:
         cache.counters.warn("many", "the look-up of many urls failed, the rest is crawled: %s", error)
     rest = [url for url, wanted in zip(urls, missing, strict=True) if wanted]
     if not rest:
@@ -101,16 +101,23 @@ async def _hits(
             if not hit:
                 continue
             place, (url, variant) = entries[hit.index]
-            result = documents.hit_result(hit)
-            result.success = bool(result.html) or bool(result.downloaded_files)
-            result.redirected_url = result.redirected_url or url
-            if "cache_status" in type(result).model_fields:
-                result.cache_status = "hit"
-            cache.fallback.keep(url, variant, hit.raw, ttl=max(hit.ttl, 0), age=hit.age)
+            try:
+                result = await documents.worked(len(hit.raw), functools.partial(documents.page, hit, url))
+                if result is None:
+                    continue
+                result.success = True
+                result.redirected_url = result.redirected_url or url
+                if "cache_status" in type(result).model_fields:
+                    result.cache_status = "hit"
+                result.dispatch_result = _dispatched(begun)
+                container = CrawlResultContainer(result)
+                container.dispatch_result = result.dispatch_result
+            except Exception as error:
+                cache.counters.count("lookups", "error")
+                cache.counters.warn("lookups error", "a look-up failed: %s", error)
+                continue
+            cache.keep(url, variant, hit)
             cache.counters.count("lookups", "hit")
-            result.dispatch_result = _dispatched(begun)
-            container = CrawlResultContainer(result)
-            container.dispatch_result = result.dispatch_result
             yield place, container
 
 

@@ -28,7 +28,11 @@ class Run:
         #: What the cache answered, and what it may answer if the crawl fails.
         self.hit: Any = None
         self.stale: Any = None
+        #: Whether the hit is of the page that the answer was made of.
+        self.derived = False
         self.confirmed = False
+        #: Whether Crawl4AI has handed over what it fetched.
+        self.handed_over = False
         self.lease: Any = None
         self.renewal: Any = None
 

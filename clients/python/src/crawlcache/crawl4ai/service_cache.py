@@ -5,20 +5,20 @@ Nothing here raises into a crawl. Whatever goes wrong is a miss, which is counte
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import functools
 import json
-import time
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
 import crawlcache
+from crawlcache._codec import dumps
 
-from . import derive, documents
+from . import derive, documents, origin
 from .counters import Counters
-from .fallback import Fallback
+from .fallback import Fallback, FallbackHit
+from .leases import Leases
 from .runs import Run, current
 from .service import Away, Refused, Service
 from .variants import Uncacheable, Variants, base_variant
@@ -45,8 +45,9 @@ class Settings:
     variant: str | VariantOf | None = None
     variant_key: str | bytes | None = None
     cache_sessions: bool = False
+    cache_attached_browsers: bool = False
     derive: bool = True
-    store_failed: bool = False
+    store_failed: bool = True
     keep_secrets: bool = False
 
 
@@ -59,9 +60,14 @@ class ServiceCache:
         self.settings = settings
         self.counters = counters or Counters()
         self.fallback = Fallback(settings.fallback_bytes, settings.fallback_seconds)
-        self._variants = Variants(key=settings.variant_key, cache_sessions=settings.cache_sessions)
+        self._variants = Variants(
+            key=settings.variant_key,
+            cache_sessions=settings.cache_sessions,
+            cache_attached_browsers=settings.cache_attached_browsers,
+        )
         self.service = Service(client() if client else self._client(), self.counters)
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self.leases = Leases(self.service, self.counters)
+        self._origin = origin.Confirmations(self.service, self.counters, self.leases)
 
     # What Crawl4AI calls.
 
@@ -81,11 +87,11 @@ class ServiceCache:
                 return None
             hit = run.hit
             if hit is None:
-                variant = self._variant_of(run)
-                hit = await self.service.get(url, variant=variant, fields=["head_fingerprint", "response_headers"])
+                fields = ["head_fingerprint", "response_headers"]
+                hit = await self.service.get(url, variant=run.variant, fields=fields)
                 if not hit:
                     return None
-            return _metadata(url, hit)
+            return origin.metadata(url, hit)
         except Away:
             return None
         except Exception as error:
@@ -98,7 +104,7 @@ class ServiceCache:
         """Notes that a page is still as it was, and its new validators, without sending it again."""
         run = self._run("updates")
         if run is not None and run.variant is not None:
-            await self._confirm(
+            await self._origin.confirm(
                 run,
                 url,
                 origin_etag=etag or None,
@@ -111,6 +117,7 @@ class ServiceCache:
         try:
             run = self._run("stores")
             if run is not None and run.variant is not None:
+                run.handed_over = True
                 await self._store(run, documents.unwrapped(result))
         except Exception as error:
             self._failed("stores", "error", "a result could not be stored: %s", error)
@@ -122,9 +129,7 @@ class ServiceCache:
 
     async def cleanup(self) -> None:
         """Closes the connections; a call after that opens new ones."""
-        for task in list(self._tasks):
-            if task.get_loop() is asyncio.get_running_loop():
-                await asyncio.wait([task], timeout=1.0)
+        await self.leases.settle()
         try:
             await self.service.close()
         except Exception as error:
@@ -164,26 +169,30 @@ class ServiceCache:
 
     async def end(self, run: Run, result: Any) -> Any:
         """Gives back what a run holds. Returns what `arun` is to return: the stale page where there is no new one."""
-        if run.renewal is not None:
-            run.renewal.cancel()
-        lease = run.lease
-        if lease is not None and not lease.stored and not lease.lost:
-            self._later(self._release(lease))
-        if result is None:
-            return None
         try:
-            failed = not result.success
-            if run.hit is not None and not run.confirmed and getattr(result, "cache_status", None) == "hit_validated":
-                # The fingerprint was the same: Crawl4AI says so to nobody.
-                await self._confirm(run, run.url)
-            if failed and run.stale is not None and run.reads:
-                old = documents.hit_result(run.stale)
-                if "cache_status" in type(old).model_fields:
-                    old.cache_status = "hit_fallback"
-                return type(result)(old) if hasattr(result, "_results") else old
+            return result if result is None else await self._ended(run, result)
         except Exception as error:
             self._failed("lookups", "error", "the end of a run failed: %s", error)
-        return result
+            return result
+        finally:
+            self.leases.end(run)
+
+    async def _ended(self, run: Run, result: Any) -> Any:
+        if run.hit is not None and not run.confirmed and getattr(result, "cache_status", None) == "hit_validated":
+            # The fingerprint was the same: Crawl4AI says so to nobody.
+            await self._origin.confirm(run, run.url)
+        if result.success or run.variant is None:
+            return result
+        if not run.handed_over and _writes(run):
+            # The fetch itself has failed, of which Crawl4AI tells its cache nothing.
+            await self._store(run, documents.unwrapped(result))
+        stale = run.stale
+        if stale is None or not run.reads:
+            return result
+        old: Any = await documents.worked(len(stale.raw), lambda: documents.page(stale, run.url))
+        if "cache_status" in type(old).model_fields:
+            old.cache_status = "hit_fallback"
+        return type(result)(old) if hasattr(result, "_results") else old
 
     def variant(self, url: str, config: Any, crawler: Any = None, keywords: dict[str, Any] | None = None) -> str:
         """The variant of a run. Raises `Uncacheable`."""
@@ -213,47 +222,75 @@ class ServiceCache:
         if run is None or run.variant is None:
             return None
         settings, required = self.settings, self.required(run.config)
-        leased = {"lease": settings.lease, "wait": settings.wait or None} if settings.lease and run.writes else {}
+        options: dict[str, Any] = {"max_age": settings.max_age, "stale": settings.stale}
+        if settings.lease and run.writes:
+            options.update(lease=settings.lease, wait=settings.wait or None)
         try:
-            answer = await self.service.get(
-                url, variant=run.variant, require=required, max_age=settings.max_age, stale=settings.stale, **leased
-            )
+            answer = await self.service.get(url, variant=run.variant, require=required, **options)
+            result = await self._page(run, url, answer)
+            if answer and result is None and run.lease is None:
+                # No page for Crawl4AI. The service, told so, takes it for missing and grants the lease.
+                wanted = ["html", *required]
+                answer = await self.service.get(url, variant=run.variant, require=wanted, **options)
+                result = await self._page(run, url, answer)
         except Away:
-            return self._from_fallback(run, url, required)
-        if answer:
-            run.hit = answer
-            if answer.lease is not None and answer.stale:
-                # This run is the one that fetches the page anew; everybody else goes on with the stale one.
-                run.stale, run.hit = answer, None
-                self._holds(run, answer.lease)
-                self.counters.count("lookups", "revalidate")
-                return None
-            result = documents.hit_result(answer)
-            self.fallback.keep(url, run.variant, answer.raw, ttl=max(answer.ttl, 0), age=answer.age)
-            self.counters.count("lookups", "hit")
-            return result
-        if answer.lease is not None:
-            self._holds(run, answer.lease)
-        if settings.derive:
+            return await self._from_fallback(run, url, required)
+        if result is not None:
+            return self._used(run, url, answer, result)
+        if not answer and settings.derive:
             found = await self._derive(run, url, required)
             if found is not None:
                 self.counters.count("lookups", "derived")
                 return found
-        self.counters.count(
-            "lookups", "held" if answer.held_until else "failed" if answer.reason == "failed" else "miss"
-        )
+        why = "miss"
+        if not answer:
+            why = "held" if answer.held_until else "failed" if answer.failed else "miss"
+        self.counters.count("lookups", why)
         return None
 
-    def _from_fallback(self, run: Run, url: str, required: list[str]) -> Any:
+    async def _page(self, run: Run, url: str, answer: Any) -> Any:
+        """The page of an answer, if there is one; the run has the lease that came with it."""
+        if answer.lease is not None:
+            self.leases.hold(run, answer.lease)
+        if not answer:
+            return None
+        return await documents.worked(len(answer.raw), lambda: documents.page(answer, url))
+
+    def _used(self, run: Run, url: str, hit: Any, result: Any) -> Any:
+        """What a run does with a page that it was given."""
+        if hit.stale and hit.lease is not None:
+            # This run is the one that sees to a new page; everybody else goes on with the stale one.
+            run.stale = hit
+            self.counters.count("lookups", "revalidate")
+            if not getattr(run.config, "check_cache_freshness", False):
+                return None
+        else:
+            self.counters.count("lookups", "hit")
+        run.hit = hit
+        self.keep(url, run.variant or "", hit)
+        return result
+
+    def keep(self, url: str, variant: str, hit: Any) -> None:
+        """Keeps a hit for the time in which the service is away."""
+        self.fallback.keep(url, variant, hit.raw, ttl=self._life(hit.ttl), age=hit.age)
+
+    def _life(self, ttl: float | None) -> float | None:
+        """For how long what has that time to live may be used: past its expiry, too, if stale pages are."""
+        return None if ttl is None else max(0.0, ttl + (self.settings.stale or 0.0))
+
+    async def _from_fallback(self, run: Run, url: str, required: list[str]) -> Any:
         kept = self.fallback.find(url, run.variant or "")
         if kept is not None:
             raw, age = kept
-            document = json.loads(raw)
+            document = await documents.worked(len(raw), lambda: json.loads(raw))
             young = self.settings.max_age is None or age <= self.settings.max_age
             if young and all(document.get(name) is not None for name in required):
-                run.hit = _Kept(document, age)
-                self.counters.count("lookups", "hit_fallback")
-                return documents.hit_result(run.hit)
+                hit = FallbackHit(document, age)
+                result = await documents.worked(len(raw), lambda: documents.page(hit, url))
+                if result is not None:
+                    run.hit = hit
+                    self.counters.count("lookups", "hit_fallback")
+                    return result
         self.counters.count("lookups", "away")
         return None
 
@@ -264,9 +301,8 @@ class ServiceCache:
             return None
         try:
             hit = await self.service.get(url, variant=base, require=["html", *required], max_age=self.settings.max_age)
-            if not hit:
-                return None
-            result = await derive.derived_result(run, documents.hit_result(hit))
+            cached = await documents.worked(len(hit.raw), lambda: documents.page(hit, url)) if hit else None
+            result = None if cached is None else await derive.derived_result(run, cached)
             if result is None:
                 return None
         except Away:
@@ -274,57 +310,43 @@ class ServiceCache:
         except Exception as error:
             self.counters.warn("derive", "a page could not be derived from the cached one: %s", error)
             return None
-        run.hit = hit
+        run.hit, run.derived = hit, True
         if run.writes:
-            await self._put(run, result, hit.validators, ttl=max(1, hit.ttl))
+            await self._put(run, result, ttl=max(1, hit.ttl), source=hit)
         return result
 
     # Writing.
 
     async def _store(self, run: Run, result: Any) -> None:
         # A service without a guard would take it for a good one.
-        if not _good(result) and (not self.settings.store_failed or not self.service.guards):
+        if not documents.good(result) and (not self.settings.store_failed or self.service.guards is False):
             self.counters.count("stores", "refused_failed")
             return
-        await self._put(run, result, None, ttl=self.settings.ttl)
+        await self._put(run, result, ttl=self.settings.ttl)
 
-    async def _put(self, run: Run, result: Any, validators: Any, ttl: float | None) -> None:
-        variant = self._variant_of(run)
-        good = _good(result)
+    async def _put(self, run: Run, result: Any, *, ttl: float | None, source: Any = None) -> None:
+        """Stores a result; `source` is the hit that it was made of."""
+        url, variant, good = result.url, run.variant or "", documents.good(result)
+        # What is made of an older page is as old as that, and what is stored under a lease was fetched just now.
+        lease = None if source else run.lease
         try:
-            document = documents.document(result)
-            for name in ("session_id", "dispatch_result", "cached_at"):
-                # Of this run, not of the page.
-                document.pop(name, None)
-            if not self.settings.keep_secrets:
-                derive.without_secrets(document)
-            if not good:
-                document["success"] = False
-            raw = json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
-        except (TypeError, ValueError) as error:
+            size = documents.size(result)
+            document, raw = await documents.worked(size, lambda: self._written(result, good))
+        except (TypeError, crawlcache.InvalidRequest) as error:
             self._failed("stores", "unstorable", "%s", error)
             return
-        url = result.url
         if good:
-            self.fallback.keep(url, variant, raw, ttl=ttl)
-        headers = document.get("response_headers")
-        known = {
-            "origin_etag": validators.etag if validators else _header(headers, "etag"),
-            "origin_last_modified": validators.last_modified if validators else _header(headers, "last-modified"),
-            "head_fingerprint": validators.head_fingerprint if validators else document.get("head_fingerprint"),
-        }
-        lease = run.lease if run.lease is not None and not run.lease.lost else None
+            self.fallback.keep(url, variant, raw, ttl=self._life(ttl), age=source.age if source else 0.0)
+        options: dict[str, Any] = {"variant": variant, "ttl": ttl, "lease": lease, **origin.known(document, source)}
+        if not good and not self.service.guards:
+            # Until it has shown that it keeps these apart, they must not take the place of anything.
+            options["if_absent"] = True
         try:
-            await self.service.ask(
-                lambda client: client.put(
-                    url,
-                    raw,
-                    variant=variant,
-                    ttl=ttl,
-                    lease=lease,
-                    **{name: value for name, value in known.items() if value},
-                )
-            )
+            stored = await self.service.ask(lambda client: client.put(url, raw, **options))
+            if not good and stored.quality != "failed":
+                self.service.guards = False
+                self.counters.warn("guard", "the service takes failed results for good ones: they are not stored")
+                await self.service.ask(lambda client: client.delete(url, variant=variant, if_match=stored.etag))
         except Away:
             self.counters.count("stores", "fallback" if good and self.settings.fallback_bytes else "away")
             return
@@ -332,62 +354,40 @@ class ServiceCache:
             if isinstance(refused.error, crawlcache.LeaseOutdated):
                 # Somebody else was given the page meanwhile, and theirs counts.
                 self.counters.count("stores", "outdated")
+                self.fallback.forget(url, variant)
                 if lease is not None:
                     lease.lost = True
             elif isinstance(refused.error, crawlcache.TooLarge):
                 self._failed("stores", "too_large", "%s", refused)
+            elif isinstance(refused.error, crawlcache.PreconditionFailed):
+                self.counters.count("stores", "refused_failed")
             else:
                 self._failed("stores", "error", "a result was refused: %s", refused)
             return
-        self.counters.count("stores", "stored" if good else "failed")
-        if lease is not None:
-            lease.stored = True
-            self.counters.count("leases", "stored")
+        self.leases.stored(lease)
+        if good and stored.quality == "failed":
+            # A block marker, which only the service knows.
+            self.fallback.forget(url, variant)
+            self.counters.count("stores", "failed")
+        elif good:
+            self.counters.count("stores", "stored")
+        elif self.service.guards is False:
+            self.counters.count("stores", "refused_failed")
+        else:
+            self.service.guards = True
+            self.counters.count("stores", "failed")
 
-    async def _confirm(self, run: Run, url: str, **validators: str | None) -> None:
-        run.confirmed = True
-        variant = self._variant_of(run)
-        given = {name: value for name, value in validators.items() if value}
-        try:
-            await self.service.ask(lambda client: client.patch(url, {}, variant=variant, confirmed=True, **given))
-            self.counters.count("updates", "confirmed")
-        except Away:
-            self.counters.count("updates", "away")
-        except Exception as error:
-            self._failed("updates", "error", "a page could not be confirmed: %s", error)
-
-    # Leases.
-
-    def _holds(self, run: Run, lease: Any) -> None:
-        run.lease = lease
-        self.counters.count("leases", "won")
-        run.renewal = asyncio.get_running_loop().create_task(self._renew(lease))
-
-    async def _renew(self, lease: Any) -> None:
-        """Keeps a lease for as long as its run lasts."""
-        while not lease.stored:
-            await asyncio.sleep(max(0.3, (lease.seconds or self.settings.lease or 30) / 3))
-            if lease.stored:
-                return
-            try:
-                await self.service.ask(lambda client: client.renew(lease))
-                self.counters.count("leases", "renewed")
-            except Refused:
-                if lease is not None:
-                    lease.lost = True
-                self.counters.count("leases", "lost")
-                return
-            except Away:
-                # Until it runs out, it is still ours.
-                continue
-
-    async def _release(self, lease: Any) -> None:
-        try:
-            await self.service.ask(lambda client: client.release(lease))
-            self.counters.count("leases", "released")
-        except (Away, Refused):
-            # It runs out by itself.
-            pass
+    def _written(self, result: Any, good: bool) -> tuple[dict[str, Any], bytes]:
+        """What is stored of a result, and as JSON."""
+        document = documents.document(result)
+        for name in ("session_id", "dispatch_result", "cached_at"):
+            # Of this run, not of the page.
+            document.pop(name, None)
+        if not self.settings.keep_secrets:
+            derive.without_secrets(document)
+        if not good:
+            document["success"] = False
+        return document, dumps(document)
 
     # Odds and ends of one place.
 
@@ -414,61 +414,20 @@ class ServiceCache:
             max_connections=MOST_CONNECTIONS,
         )
 
-    @staticmethod
-    def _variant_of(run: Run) -> str:
-        return run.variant or ""
-
     def _failed(self, series: str, result: str, message: str, *arguments: Any) -> None:
         self.counters.count(series, result)
         self.counters.warn(f"{series} {result}", message, *arguments)
 
-    def _later(self, work: Any) -> None:
-        """Does something after the run, which does not wait for it."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
+def _writes(run: Run) -> bool:
+    """Whether Crawl4AI would hand over what this run fetches; it does not for every kind of url."""
+    from crawl4ai.cache_context import CacheContext, CacheMode
 
-class _Kept:
-    """A hit of the fallback, as far as a run looks at it."""
-
-    validators = None
-    lease = None
-
-    def __init__(self, document: dict[str, Any], age: float) -> None:
-        self.document = document
-        self.age = age
-
-
-def _good(result: Any) -> bool:
-    """Whether a result is worth keeping: Crawl4AI's own verdict, an error status, nothing in it."""
-    if not result.success:
+    config = run.config
+    if not run.writes or not isinstance(run.url, str) or getattr(config, "check_robots_txt", False):
+        # A page that this run must not fetch has not failed for the others.
         return False
-    if isinstance(result.status_code, int) and result.status_code >= 400:
-        return False
-    return bool(result.html) or bool(result.downloaded_files)
-
-
-def _metadata(url: str, hit: Any) -> dict[str, Any]:
-    headers = hit.document.get("response_headers")
-    validators = hit.validators
-    return {
-        "url": url,
-        "etag": (validators and validators.etag) or _header(headers, "etag") or "",
-        "last_modified": (validators and validators.last_modified) or _header(headers, "last-modified") or "",
-        "head_fingerprint": (validators and validators.head_fingerprint) or hit.document.get("head_fingerprint") or "",
-        "cached_at": time.time() - hit.age,
-        "response_headers": headers if isinstance(headers, dict) else {},
-    }
-
-
-def _header(headers: Any, name: str) -> str | None:
-    """A header by its name in any case."""
-    if isinstance(headers, dict):
-        for header, value in headers.items():
-            if str(header).lower() == name and isinstance(value, str):
-                return value
-    return None
+    return bool(CacheContext(run.url, config.cache_mode or CacheMode.ENABLED).should_write())
 
 
 @functools.lru_cache(maxsize=1)

@@ -11,10 +11,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import weakref
+import os
+import types
 from typing import Any
 
-from .canonical import Unhashable, canonical
+from .canonical import TOOLS, Unhashable, canonical, is_library_class, state_of
 
 # Options that decide how a run goes, not what comes out of it.
 IGNORED = frozenset(
@@ -88,15 +89,13 @@ DERIVED = frozenset(
         "prefetch",
     }
 )
-# Options of a browser that decide where and how it runs.
+# Options of a browser that decide where and how it runs. Whether one is attached is looked at apart from them.
 BROWSER_IGNORED = frozenset(
     {
         "headless",
         "browser_mode",
         "use_managed_browser",
         "cdp_url",
-        "browser_context_id",
-        "target_id",
         "cdp_cleanup_on_close",
         "cdp_close_delay",
         "cache_cdp_connection",
@@ -129,6 +128,8 @@ QUIET_ARGUMENTS = (
     "--no-zygote",
     "--single-process",
 )
+# Where the types of locks, tasks and loggers are from: how a strategy works, not what it fetches.
+MACHINERY = frozenset({"asyncio", "_asyncio", "threading", "_thread", "logging"})
 # Keywords of `arun` that its dispatchers add.
 QUIET_KEYWORDS = frozenset({"session_id", "task_id", "config", "crawler_config"})
 
@@ -142,12 +143,22 @@ class Uncacheable(Exception):
 
 
 class Variants:
-    """Computes variants. `key` keys the hashes; with `cache_sessions`, a session is a variant instead of a refusal."""
+    """Computes variants. `key` keys the hashes.
 
-    def __init__(self, *, key: str | bytes | None = None, cache_sessions: bool = False) -> None:
+    With `cache_sessions` a session is a variant instead of a refusal, and with `cache_attached_browsers` a browser that
+    ran before is taken for one that is logged in nowhere.
+    """
+
+    def __init__(
+        self,
+        *,
+        key: str | bytes | None = None,
+        cache_sessions: bool = False,
+        cache_attached_browsers: bool = False,
+    ) -> None:
         self._key = key.encode() if isinstance(key, str) else key or b""
         self._cache_sessions = cache_sessions
-        self._browsers: weakref.WeakKeyDictionary[Any, tuple[Any, Any]] = weakref.WeakKeyDictionary()
+        self._cache_attached = cache_attached_browsers
 
     def of(self, config: Any, crawler: Any = None, keywords: dict[str, Any] | None = None) -> str:
         """The variant of a run of `crawler` with `config`. Raises `Uncacheable`."""
@@ -158,7 +169,7 @@ class Variants:
             fetch, derived = _run_options(config)
             if session:
                 fetch["session_id"] = session
-            fetch.update(_crawler_options(crawler))
+            fetch.update(_crawler_options(crawler, self._cache_attached))
             for name, value in (keywords or {}).items():
                 if name not in QUIET_KEYWORDS:
                     derived[f"keyword {name}"] = canonical(value)
@@ -192,10 +203,23 @@ _defaults: dict[type, dict[str, Any]] = {}
 
 
 def _default_options(kind: type) -> dict[str, Any]:
-    """The canonical options of a configuration that nobody has touched. Making one takes Crawl4AI milliseconds."""
+    """The canonical options of a configuration that nobody has touched. Making one takes Crawl4AI milliseconds.
+
+    Of a subclass, as what `set_defaults` was told of the class itself is an option like any other.
+    """
     if kind not in _defaults:
-        _defaults[kind] = {name: canonical(value) for name, value in vars(kind()).items()}
+        untouched = type(kind.__name__, (kind,), {"_user_defaults": {}})
+        _defaults[kind] = {name: canonical(value) for name, value in vars(untouched()).items()}
     return _defaults[kind]
+
+
+def _differs(form: Any, default: Any) -> bool:
+    """Whether an option is not at its default. What is empty says as much as None; 0 does not, and 1 is not True."""
+    return not (_empty(form) and _empty(default)) and repr(form) != repr(default)
+
+
+def _empty(form: Any) -> bool:
+    return form is None or form is False or form == "" or form in (["list"], ["dict"])
 
 
 def _run_options(config: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -211,31 +235,75 @@ def _run_options(config: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         if value is default or (type(value) is type(default) and type(value) in (str, bool, int) and value == default):
             continue
         form = canonical(value)
-        if form == default or (
-            form in (None, ["list"], ["dict"], "", False) and default in (None, ["list"], ["dict"], "", False)
-        ):
-            continue
-        (derived if name in DERIVED else fetch)[name] = form
+        if _differs(form, default):
+            (derived if name in DERIVED else fetch)[name] = form
     return fetch, derived
 
 
-def _crawler_options(crawler: Any) -> dict[str, Any]:
+def _crawler_options(crawler: Any, cache_attached: bool) -> dict[str, Any]:
     """What the crawler itself adds to every fetch: how it fetches, as whom, and with which hooks."""
     strategy = getattr(crawler, "crawler_strategy", None)
     if strategy is None:
         return {}
+    return _strategy_options(strategy, getattr(crawler, "browser_config", None), cache_attached)
+
+
+def _strategy_options(strategy: Any, browser: Any, cache_attached: bool) -> dict[str, Any]:
     made: dict[str, Any] = {}
     kind = type(strategy)
     if (kind.__module__, kind.__qualname__) != ("crawl4ai.async_crawler_strategy", "AsyncPlaywrightCrawlerStrategy"):
         made["strategy"] = canonical(kind)
-    browser = getattr(strategy, "browser_config", None) or getattr(crawler, "browser_config", None)
+        made.update(_own_state("strategy", strategy, cache_attached))
+    adapter = getattr(strategy, "adapter", None)
+    if adapter is not None and type(adapter).__qualname__ != "PlaywrightAdapter":
+        made["adapter"] = canonical(type(adapter))
+        made.update(_own_state("adapter", adapter, cache_attached))
+    browser = getattr(strategy, "browser_config", None) or browser
     if browser is not None:
+        if not cache_attached and _attached(browser):
+            raise Uncacheable(
+                "credentials",
+                "where an attached browser (cdp_url) is logged in is not known: create_isolated_context, a variant, or "
+                "install(cache_attached_browsers=True) if it is nowhere",
+            )
         made.update(_browser_options(browser))
     for name, hook in (getattr(strategy, "hooks", None) or {}).items():
         form = _hook(hook)
         if form is not None:
             made[f"hook {name}"] = form
     return made
+
+
+def _own_state(title: str, thing: Any, cache_attached: bool) -> dict[str, Any]:
+    """The attributes that somebody's own class has added to one of Crawl4AI's, keys to sites among them.
+
+    Those that Crawl4AI's classes set themselves are its tools, or are looked at elsewhere.
+    """
+    from crawl4ai.async_crawler_strategy import AsyncCrawlerStrategy
+
+    if is_library_class(type(thing)):
+        return {}
+    known = {"browser_config", "hooks", *TOOLS}
+    for base in type(thing).__mro__:
+        made_by = vars(base).get("__init__")
+        if is_library_class(base) and isinstance(made_by, types.FunctionType):
+            known.update(made_by.__code__.co_names)
+    made: dict[str, Any] = {}
+    for name, value in state_of(thing).items():
+        if name in known or type(value).__module__.partition(".")[0] in MACHINERY:
+            continue
+        if isinstance(value, AsyncCrawlerStrategy):
+            inner = {"class": canonical(type(value)), **_strategy_options(value, None, cache_attached)}
+            made[f"{title} {name}"] = sorted(inner.items())
+        else:
+            made[f"{title} {name}"] = canonical(value)
+    return made
+
+
+def _attached(browser: Any) -> bool:
+    """Whether the pages are opened in the contexts of a browser that ran before, which may be logged in somewhere."""
+    attached = getattr(browser, "cdp_url", None) or getattr(browser, "browser_mode", None) == "builtin"
+    return bool(attached) and not getattr(browser, "create_isolated_context", False)
 
 
 def _browser_options(browser: Any) -> dict[str, Any]:
@@ -253,13 +321,21 @@ def _browser_options(browser: Any) -> dict[str, Any]:
             continue
         if name == "extra_args":
             value = [argument for argument in value or () if not str(argument).startswith(QUIET_ARGUMENTS)]
+        if name == "storage_state" and value and isinstance(value, (str, os.PathLike)):
+            value = _storage_state(value)
         form = canonical(value)
-        default = defaults.get(name)
-        if form != default and not (
-            form in (None, ["list"], ["dict"], "", False) and default in (None, ["list"], ["dict"], "", False)
-        ):
+        if _differs(form, defaults.get(name)):
             made[f"browser {name}"] = form
     return made
+
+
+def _storage_state(path: str | os.PathLike[str]) -> Any:
+    """What a file of cookies says: the same path has other cookies on another host, and tomorrow."""
+    try:
+        with open(path, "rb") as file:
+            return json.load(file)
+    except (OSError, ValueError) as error:
+        raise Unhashable(f"the storage state cannot be read: {error}") from None
 
 
 def _hook(hook: Any) -> Any:

@@ -6,11 +6,12 @@ import asyncio
 import time
 import uuid
 
+import aiohttp
 import pytest
-from conftest import Either
+from conftest import Either, Service
 
 import crawlcache
-from crawlcache import AsyncClient, Client, Fresh, Held, Item, Key, Won
+from crawlcache import AsyncClient, Client, Fresh, Held, Item, Key, Tried, Won
 
 
 @pytest.fixture
@@ -36,6 +37,30 @@ async def test_one_wins_and_the_others_are_told_until_when(client: Either, url: 
     fresh = await client.acquire(url)
     assert isinstance(fresh, Fresh)
     assert (bool(fresh), fresh.etag, 0 < fresh.ttl <= 60) == (False, stored.etag, True)
+
+
+async def test_who_waits_for_what_fails_is_told_to_move_on(shared: Service, client: Either, url: str) -> None:
+    won = await client.acquire(url)
+    async with AsyncClient(shared.url) as other:
+        waiting = asyncio.create_task(other.acquire(url, wait=10, quality="good"))
+        await until_one_waits(shared)
+        await client.put(url, {"success": False}, lease=won.lease)
+        tried = await waiting
+    assert isinstance(tried, Tried)
+    assert (bool(tried), tried.key, tried.state) == (False, Key(url), "failed")
+    assert 0 < tried.retry_after <= 300
+    # Who insists gets the lease.
+    assert await client.acquire(url, quality="good")
+
+
+async def until_one_waits(service: Service) -> None:
+    async with aiohttp.ClientSession() as session:
+        for _ in range(1000):
+            async with session.get(f"{service.url}/metrics") as answer:
+                if "crawlcache_lease_waiters 1\n" in await answer.text():
+                    return
+            await asyncio.sleep(0.01)
+    raise AssertionError("nobody waits")
 
 
 async def test_a_get_takes_the_lease_of_what_is_missing(client: Either, url: str) -> None:

@@ -11,7 +11,7 @@ SOURCES = Path(__file__).parents[1] / "src"
 PROGRAM = """
 from typing_extensions import assert_type
 
-from crawlcache import AsyncClient, Client, Fresh, Held, Hit, Miss, NotModified, Quality, Rejected, Won
+from crawlcache import AsyncClient, Client, Fresh, Held, Hit, Miss, NotModified, Quality, Rejected, Tried, Won
 
 
 def asks(client: Client, quality: Quality, etag: str | None) -> str:
@@ -34,7 +34,7 @@ def asks(client: Client, quality: Quality, etag: str | None) -> str:
     if won:
         assert_type(won, Won)
     else:
-        assert_type(won, Held | Fresh)
+        assert_type(won, Held | Fresh | Tried)
     return str(hit.document["html"])
 
 

@@ -34,6 +34,7 @@ from ._types import (
     Rejected,
     State,
     Stored,
+    Tried,
     Validators,
     Won,
 )
@@ -69,6 +70,7 @@ __all__ = [
     "Stored",
     "Timeout",
     "TooLarge",
+    "Tried",
     "Unauthorized",
     "Unavailable",
     "Validators",

@@ -29,6 +29,7 @@ from ._types import (
     State,
     Stored,
     Time,
+    Tried,
     Won,
 )
 from ._wire import Call, Tries
@@ -374,7 +375,7 @@ class AsyncClient(AsyncTransport):
         stale: float | None = None,
         require: Names | None = None,
         quality: Quality | None = None,
-    ) -> Won | Held | Fresh:
+    ) -> Won | Held | Fresh | Tried:
         """Asks for the right to fetch a page, and waits up to ``wait`` seconds for another who has it."""
         call = leases.acquire(
             key,
@@ -408,7 +409,7 @@ class AsyncClient(AsyncTransport):
         stale: float | None = None,
         require: Names | None = None,
         quality: Quality | None = None,
-    ) -> AsyncIterator[Won | Held | Fresh]:
+    ) -> AsyncIterator[Won | Held | Fresh | Tried]:
         """``acquire`` for a block: what was won is renewed until its end, and released unless something was stored."""
         outcome = await self.acquire(
             key,

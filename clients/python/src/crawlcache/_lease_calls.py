@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from . import _errors as errors
 from ._calls import bare, given, lease_token, name_list, nothing, object_of, post, seconds, target
-from ._types import Fresh, Held, Key, KeyLike, Lease, Names, Quality, Won, instant, key_of
+from ._types import Fresh, Held, Key, KeyLike, Lease, Names, Quality, Tried, Won, instant, key_of
 from ._wire import Answer, Call, Request, problem_of, retry_after
 
 
@@ -22,7 +22,7 @@ def acquire(
     stale: float | None = None,
     require: Names | None = None,
     quality: Quality | None = None,
-) -> Call[Won | Held | Fresh]:
+) -> Call[Won | Held | Fresh | Tried]:
     """Asks for the right to fetch a page."""
     wanted = key_of(key)
     if variant:
@@ -42,11 +42,15 @@ def acquire(
     )
 
 
-def _acquired(answer: Answer, key: Key) -> Won | Held | Fresh:
+def _acquired(answer: Answer, key: Key) -> Won | Held | Fresh | Tried:
     if answer.status == 409:
         problem = problem_of(answer)
         if problem.get("code") == "lease_held":
             return Held(key, instant(problem.get("expires_at")), retry_after(answer.headers), problem)
+    if answer.status == 404:
+        problem = problem_of(answer)
+        if (problem.get("lease") or {}).get("state") == "failed":
+            return Tried(key, retry_after(answer.headers), problem)
     said = object_of(answer)
     if said.get("state") == "won":
         expires_at = instant(said.get("expires_at"))

@@ -31,6 +31,7 @@ from ._types import (
     State,
     Stored,
     Time,
+    Tried,
     Won,
 )
 from ._wire import Tries
@@ -363,7 +364,7 @@ class Client(Transport):
         stale: float | None = None,
         require: Names | None = None,
         quality: Quality | None = None,
-    ) -> Won | Held | Fresh:
+    ) -> Won | Held | Fresh | Tried:
         """Asks for the right to fetch a page, and waits up to ``wait`` seconds for another who has it."""
         call = leases.acquire(
             key,
@@ -397,7 +398,7 @@ class Client(Transport):
         stale: float | None = None,
         require: Names | None = None,
         quality: Quality | None = None,
-    ) -> Iterator[Won | Held | Fresh]:
+    ) -> Iterator[Won | Held | Fresh | Tried]:
         """``acquire`` for a block: what was won is renewed until its end, and released unless something was stored."""
         outcome = self.acquire(
             key,

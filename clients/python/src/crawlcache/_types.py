@@ -298,6 +298,20 @@ class Held:
 
 
 @dataclass(frozen=True)
+class Tried:
+    """The page has just been tried, and what came is no answer: move on, and come back later; falsy."""
+
+    key: Key
+    retry_after: float | None = None
+    problem: dict[str, Any] = field(default_factory=dict, repr=False)
+    lease: None = None
+    state: Literal["failed"] = "failed"
+
+    def __bool__(self) -> Literal[False]:
+        return False
+
+
+@dataclass(frozen=True)
 class Fresh:
     """There is an acceptable result: nothing to fetch; falsy."""
 

@@ -38,6 +38,8 @@ struct Leases {
     error: Arc<Mutex<Option<Error>>>,
     /// Claims wait while this is locked.
     gate: Arc<tokio::sync::Mutex<()>>,
+    /// Claims that have come so far, those that wait among them.
+    claims: Arc<AtomicUsize>,
     ends: Arc<AtomicUsize>,
 }
 
@@ -50,6 +52,7 @@ impl fmt::Display for Leases {
 #[async_trait]
 impl LeaseStore for Leases {
     async fn acquire(&self, claim: &Claim) -> Result<Claimed> {
+        self.claims.fetch_add(1, Ordering::SeqCst);
         drop(self.gate.lock().await);
         let error = self.error.lock().expect("no panic").clone();
         error.map_or(Ok(()), Err)?;
@@ -94,6 +97,7 @@ impl Service {
             shared,
             error: Arc::default(),
             gate: Arc::default(),
+            claims: Arc::default(),
             ends: Arc::default(),
         };
         let api = Api::new(Parts {

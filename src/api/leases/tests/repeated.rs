@@ -1,6 +1,7 @@
 //! Writes under a lease that are repeated, and others that only look so.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -94,20 +95,19 @@ async fn what_goes_on_without_its_client_keeps_its_place() {
     let gate = Arc::clone(&service.leases.gate).lock_owned().await;
     let asking = service.waits("&lease=30");
     let in_flight = &service.api.metrics.http_requests_in_flight;
-    let until = async |count: i64| {
+    let until = async |condition: &dyn Fn() -> bool| {
         let begun = Instant::now();
-        while in_flight.get() != count {
+        while !condition() {
             assert!(begun.elapsed() < Duration::from_secs(10), "{}", in_flight.get());
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    until(1).await;
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    until(&|| service.leases.claims.load(Ordering::SeqCst) == 1).await;
     asking.abort();
     assert!(asking.await.is_err());
     assert_eq!(in_flight.get(), 1, "the claim is still under way");
     drop(gate);
-    until(0).await;
+    until(&|| in_flight.get() == 0).await;
     service.api.shared().hub.ended().await;
     let held = service.store.held(&[super::key().id()], service.clock.now()).await.expect("memory");
     assert_eq!(held, [None], "it was given back");

@@ -1,9 +1,11 @@
 //! The OpenAPI 3.1 document, generated from the handlers, and a page that renders it without the network.
 
-use axum::Json;
+use std::sync::LazyLock;
+
 use axum::Router;
-use axum::extract::State;
-use std::sync::Arc;
+use axum::http::HeaderName;
+use axum::http::header::CONTENT_TYPE;
+use bytes::Bytes;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, OpenApi, RefOr, ResponseBuilder};
@@ -11,6 +13,7 @@ use utoipa::{OpenApi as _, PartialSchema, ToSchema};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::problem::CODES;
+use super::table::WITH_HEAD;
 
 /// What every answer to a mistake looks like: RFC 9457.
 #[derive(Debug, ToSchema, serde::Serialize)]
@@ -99,8 +102,7 @@ pub(super) fn complete(document: &mut OpenApi) {
                 ]);
             }
         }
-        // Wherever there is GET there is HEAD; the document says so where it is most asked for.
-        if path == "/v1/result"
+        if path == WITH_HEAD
             && let Some(get) = &item.get
         {
             item.head = Some(head_of(get));
@@ -149,15 +151,20 @@ fn describe_problems(operation: &mut Operation) {
 }
 
 /// `/openapi.json` and `/docs`.
-pub(super) fn routes<S: Clone + Send + Sync + 'static>(document: OpenApi) -> Router<S> {
+pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
     let ui = SwaggerUi::new("/docs").config(Config::from("/openapi.json").try_it_out_enabled(true));
-    Router::<Arc<OpenApi>>::new()
+    Router::<()>::new()
         .route("/openapi.json", axum::routing::get(document_json))
-        .with_state(Arc::new(document))
         .merge(Router::<()>::from(ui))
         .with_state(())
 }
 
-async fn document_json(State(document): State<Arc<OpenApi>>) -> Json<OpenApi> {
-    Json(OpenApi::clone(&document))
+/// It is the same for every service of this build, so it is made once, by the first who asks.
+async fn document_json() -> ([(HeaderName, &'static str); 1], Bytes) {
+    static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| {
+        serde_json::to_vec(&super::openapi_document())
+            .expect("the document is made of strings and maps")
+            .into()
+    });
+    ([(CONTENT_TYPE, "application/json")], DOCUMENT.clone())
 }

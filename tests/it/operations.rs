@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use crate::support::metrics::Series;
 use crate::support::{Server, backend, eventually, on_sqlite, result_of};
 
 #[test]
@@ -160,12 +161,13 @@ fn every_series_is_there_at_zero_from_the_start() {
             assert!(count == 0 || (operation, outcome) == ("status", "ok"), "{labels}: {count}");
         }
     }
-    // Every documented answer of every documented route has its histogram.
+    // Every good answer of every documented route has its histogram, and so has 500; mistakes get theirs when they happen.
     let mut documented = 0;
     for (path, item) in document["paths"].as_object().expect("paths") {
         for (method, operation) in item.as_object().expect("operations") {
             let Some(answers) = operation["responses"].as_object() else { continue };
-            for status in answers.keys() {
+            let at_once = |status: &&String| status.starts_with(['2', '3']) || status.as_str() == "500";
+            for status in answers.keys().filter(at_once) {
                 let method = method.to_ascii_uppercase();
                 let labels = format!("method=\"{method}\",route=\"{path}\",status=\"{status}\"");
                 let count = series.of(&format!("http_request_duration_seconds_count{{{labels}}}"));
@@ -175,6 +177,14 @@ fn every_series_is_there_at_zero_from_the_start() {
         }
     }
     assert!(documented > 100, "{documented}");
+    let mistakes = |series: &Series| {
+        let counts =
+            series.names().filter(|name| name.starts_with("crawlcache_http_request_duration_seconds_count"));
+        counts.filter(|name| name.contains("status=\"404\"")).count()
+    };
+    assert_eq!(mistakes(&series), 0, "most of them never happen, and every scrape would carry them");
+    server.get(&result_of("https://a/", &[])).problem(404, "result_not_found");
+    assert_eq!(mistakes(&server.metrics()), 1);
     assert_eq!(series.of(&format!("build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"))), 1);
     assert_eq!(series.of("http_requests_in_flight"), 1, "the scrape itself");
     assert!(series.names().any(|name| name == "process_resident_memory_bytes"), "the process is described");
@@ -290,6 +300,8 @@ fn a_series_is_not_made_by_what_a_client_sends() {
     let names = || server.metrics().names().map(str::to_owned).collect::<BTreeSet<_>>();
     server.get("/nowhere/at/all");
     server.request("BREW", "/livez").send();
+    // A route gets the series of a client's mistake when it is first made.
+    server.get(&result_of("https://a.test/", &[]));
     let before = names();
     for n in 0..20 {
         server.get(&format!("/nowhere/{n}"));

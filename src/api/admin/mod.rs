@@ -12,33 +12,26 @@ mod status;
 mod tests;
 mod work;
 
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
-
 use super::problem::{Problem, Result};
 use super::state::Api;
+use super::table::{Route, route};
 use super::worker::Worker;
 use crate::store::routed::Routed;
 
 /// The routes whose answers have an entity tag: they are sent uncompressed.
-pub(super) fn tagged() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(routing::get, routing::put, routing::patch))
-        .routes(routes!(rollback::post))
-}
+pub(super) const TAGGED: &[Route] = &[route!(routing: get, put, patch), route!(rollback: post)];
 
 /// The others.
-pub(super) fn untagged() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(audit::get))
-        .routes(routes!(status::get))
-        .routes(routes!(gate::get))
-        .routes(routes!(outbox::list))
-        .routes(routes!(outbox::retry))
-        .routes(routes!(outbox::discard))
-        .routes(routes!(work::list, work::start))
-        .routes(routes!(work::get, work::cancel))
-}
+pub(super) const UNTAGGED: &[Route] = &[
+    route!(audit: get),
+    route!(status: get),
+    route!(gate: get),
+    route!(outbox: list),
+    route!(outbox: retry),
+    route!(outbox: discard),
+    route!(work: list, start),
+    route!(work: get, cancel),
+];
 
 /// The router; a problem that says how to get one where there is none.
 fn routed(api: &Api) -> Result<&Routed> {

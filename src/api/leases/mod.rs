@@ -16,16 +16,12 @@ pub(super) use hub::Hub;
 pub(super) use one_call::one_call;
 pub(super) use terms::{LeaseHeader, WantedLease, named, token};
 
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
-
 use super::state::Api;
+use super::table::{Route, route};
 use crate::domain::{Key, KeyId};
 
 /// The routes.
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(routes::post)).routes(routes!(routes::put, routes::delete))
-}
+pub(super) const ROUTES: &[Route] = &[route!(routes: post), route!(routes: put, delete)];
 
 /// Which of these keys somebody fetches just now. Where that cannot be seen, none: it is only a hint.
 pub(super) async fn held(api: &Api, keys: &[&Key]) -> Vec<bool> {

@@ -16,30 +16,25 @@ mod view;
 
 pub(super) use turns::Turns;
 
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
-
 use super::problem::{Problem, Result};
 use super::state::Api;
+use super::table::{Route, route};
 
 /// The id that the route beside `/v1/sessions/{id}` takes: a session of that name could not be reached.
 const RESERVED_ID: &str = "batch-get";
 
 /// The routes whose answers have an entity tag. They are sent uncompressed: another coding would be other bytes
 /// under the same tag.
-pub(super) fn tagged() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(create::post))
-        .routes(routes!(one::get, one::put, one::patch, one::delete))
-        .routes(routes!(steps::status))
-        .routes(routes!(steps::touch))
-        .routes(routes!(events::post))
-}
+pub(super) const TAGGED: &[Route] = &[
+    route!(create: post),
+    route!(one: get, put, patch, delete),
+    route!(steps: status),
+    route!(steps: touch),
+    route!(events: post),
+];
 
 /// The routes that answer with many sessions or events.
-pub(super) fn collected() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(list::get)).routes(routes!(events::get)).routes(routes!(batch::post))
-}
+pub(super) const COLLECTED: &[Route] = &[route!(list: get), route!(events: get), route!(batch: post)];
 
 /// Counts what an operation on sessions came to.
 async fn counted<T>(api: &Api, op: &str, work: impl Future<Output = Result<T>>) -> Result<T> {

@@ -143,7 +143,7 @@ fi
 
 if [ -n "$foreground" ]; then
     rm -f "$state/dynamodb.port"
-    dynamodb_command "$port" "$state/dynamodb.port" "${where[@]}"
+    dynamodb_command dynamodb "$port" "$state/dynamodb.port" "${where[@]}"
     "${dynamodb_command[@]}" >"$state/dynamodb.log" 2>&1 &
     echo $! >"$state/dynamodb.pid"
     trap 'for name in admin redis dynamodb; do server_stop "$state" "$name"; done' EXIT
@@ -151,7 +151,7 @@ if [ -n "$foreground" ]; then
     trap 'exit 143' TERM
     server_await "$state" dynamodb
 else
-    start_dynamodb "$state" "$port" "${where[@]}"
+    start_dynamodb "$state" dynamodb "$port" "${where[@]}"
 fi
 endpoint=http://127.0.0.1:$(cat "$state/dynamodb.port")
 echo "DynamoDB Local  $endpoint   export DYNAMODB_ENDPOINT=$endpoint"

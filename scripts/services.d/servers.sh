@@ -102,23 +102,23 @@ server_spawn() {
     echo $! >"$state/$name.pid"
 }
 
-# dynamodb_command PORT PORT_FILE [OPTION...]: sets the array `dynamodb_command` to what starts DynamoDB Local.
+# dynamodb_command NAME PORT PORT_FILE [OPTION...]: sets the array `dynamodb_command` to what starts DynamoDB Local.
 dynamodb_command() {
-    local port=$1 port_file=$2
-    shift 2
-    dynamodb_command=(env DDB_LOCAL_TELEMETRY=0 java -Dcrawlcache.server=dynamodb -Xmx512m -XX:+UseSerialGC
+    local name=$1 port=$2 port_file=$3
+    shift 3
+    dynamodb_command=(env DDB_LOCAL_TELEMETRY=0 java "-Dcrawlcache.server=$name" -Xmx512m -XX:+UseSerialGC
         "-Djava.library.path=$servers_cache/dynamodb-local/lib"
         -cp "$servers_cache/dynamodb-local/launcher:$servers_cache/dynamodb-local/lib/*"
         LoopbackDynamoDb "$port" "$port_file" -disableTelemetry -sharedDb "$@")
 }
 
-# start_dynamodb STATE PORT [OPTION...]: DynamoDB Local on 127.0.0.1; port 0 takes a free one.
+# start_dynamodb STATE NAME PORT [OPTION...]: DynamoDB Local on 127.0.0.1; port 0 takes a free one.
 start_dynamodb() {
-    local state=$1 port=$2
-    shift 2
-    dynamodb_command "$port" "$state/dynamodb.port" "$@"
-    server_spawn "$state" dynamodb "${dynamodb_command[@]}"
-    server_await "$state" dynamodb
+    local state=$1 name=$2 port=$3
+    shift 3
+    dynamodb_command "$name" "$port" "$state/$name.port" "$@"
+    server_spawn "$state" "$name" "${dynamodb_command[@]}"
+    server_await "$state" "$name"
 }
 
 # start_s3 STATE KEY SECRET BUCKET: an S3-compatible server on a free port, with one empty bucket.

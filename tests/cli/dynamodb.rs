@@ -1,24 +1,27 @@
 //! DynamoDB Local for the tests of the binary: tables that no other test has, gone at the end.
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
 
 use crate::aws::ask;
 use crate::host::{Done, command};
 
 /// Where DynamoDB Local is; `None` where it is not running and need not be.
+pub(crate) fn endpoint() -> Option<String> {
+    endpoint_in("TEST_DYNAMODB_ENDPOINT")
+}
+
 #[expect(
     clippy::disallowed_methods,
     clippy::print_stderr,
     reason = "tests learn from the environment what the test script has started"
 )]
-pub(crate) fn endpoint() -> Option<String> {
-    if let Ok(endpoint) = std::env::var("TEST_DYNAMODB_ENDPOINT") {
+fn endpoint_in(variable: &str) -> Option<String> {
+    if let Ok(endpoint) = std::env::var(variable) {
         return Some(endpoint);
     }
     let required = ["TEST_REQUIRE_DYNAMODB", "TEST_REQUIRE_ALL"].map(std::env::var_os);
-    assert!(required.iter().all(Option::is_none), "TEST_DYNAMODB_ENDPOINT is not set");
+    assert!(required.iter().all(Option::is_none), "{variable} is not set");
     eprintln!("skipped: start DynamoDB Local with `eval \"$(scripts/test-services start)\"`");
     None
 }
@@ -31,9 +34,18 @@ pub(crate) struct Local {
 
 impl Local {
     pub(crate) fn new() -> Option<Self> {
+        Some(Self::at(endpoint()?))
+    }
+
+    /// Where no other test deletes tables meanwhile: DynamoDB Local would forget to finish an index that is being added.
+    pub(crate) fn for_indexes() -> Option<Self> {
+        Some(Self::at(endpoint_in("TEST_DYNAMODB_INDEX_ENDPOINT")?))
+    }
+
+    fn at(endpoint: String) -> Self {
         static TAKEN: AtomicU32 = AtomicU32::new(0);
         let number = TAKEN.fetch_add(1, Ordering::Relaxed);
-        Some(Self { endpoint: endpoint()?, prefix: format!("cli{}-{number}-", std::process::id()) })
+        Self { endpoint, prefix: format!("cli{}-{number}-", std::process::id()) }
     }
 
     pub(crate) fn results(&self) -> String {
@@ -51,23 +63,6 @@ impl Local {
             .env("DYNAMODB_ENDPOINT", &self.endpoint)
             .env("CRAWLCACHE_DYNAMODB__TABLE_PREFIX", &self.prefix);
         command
-    }
-
-    /// As [`Local::run`]; nothing if it takes longer.
-    pub(crate) fn run_within(&self, time: Duration, arguments: &[&str]) -> Option<Done> {
-        let mut command = self.command(arguments);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
-        let begun = Instant::now();
-        while child.try_wait().expect("our own child").is_none() {
-            if begun.elapsed() > time {
-                child.kill().expect("our own child");
-                child.wait().expect("our own child");
-                return None;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        // It writes a few lines: they fit in the pipes.
-        Some(child.wait_with_output().expect("our own child").into())
     }
 
     pub(crate) fn run(&self, arguments: &[&str]) -> Done {

@@ -22,10 +22,20 @@ use crate::metrics::Metrics;
 /// # Panics
 /// Where it is not running although `TEST_REQUIRE_DYNAMODB` or `TEST_REQUIRE_ALL` says that it is.
 pub(crate) fn settings() -> Option<config::Dynamodb> {
+    settings_at("TEST_DYNAMODB_ENDPOINT")
+}
+
+/// As [`settings`], at the DynamoDB Local where no other test deletes tables meanwhile: it would forget to finish an
+/// index that is being added.
+pub(super) fn settings_for_indexes() -> Option<config::Dynamodb> {
+    settings_at("TEST_DYNAMODB_INDEX_ENDPOINT")
+}
+
+fn settings_at(variable: &str) -> Option<config::Dynamodb> {
     static TAKEN: AtomicU32 = AtomicU32::new(0);
-    let Ok(endpoint) = std::env::var("TEST_DYNAMODB_ENDPOINT") else {
+    let Ok(endpoint) = std::env::var(variable) else {
         let required = ["TEST_REQUIRE_DYNAMODB", "TEST_REQUIRE_ALL"].map(std::env::var_os);
-        assert!(required.iter().all(Option::is_none), "TEST_DYNAMODB_ENDPOINT is not set");
+        assert!(required.iter().all(Option::is_none), "{variable} is not set");
         eprintln!("skipped: start DynamoDB Local with `eval \"$(scripts/test-services start)\"`");
         return None;
     };

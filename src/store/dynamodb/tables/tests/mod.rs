@@ -125,18 +125,7 @@ async fn a_plan_is_carried_out_once() {
 
 #[tokio::test]
 async fn a_foreign_table_of_results_gets_what_it_lacks() {
-    // DynamoDB Local forgets now and then to finish an index while other tables are deleted; AWS does not.
-    for _ in 0..5 {
-        if tokio::time::timeout(Duration::from_secs(20), a_foreign_table()).await.is_ok() {
-            return;
-        }
-    }
-    // Its scheduler has stopped, which is no fault of what is tested: whatever failed for another reason has panicked.
-    eprintln!("SKIPPED: this DynamoDB Local does not finish indexes any more");
-}
-
-async fn a_foreign_table() {
-    let Some((_, settings)) = tables().await else { return };
+    let Some(settings) = testing::settings_for_indexes() else { return };
     let settings = config::Dynamodb { host_index: true, ..settings };
     let tables = Tables::new(testing::connect(&settings).await, &settings);
     let by_time: ForeignIndex<'_> = ("timestamp-index", &[("created_at", "S")], ProjectionType::All);

@@ -1,4 +1,4 @@
-//! Writes crawl results of about one size into a folder, one file each, for the load programs.
+//! Writes crawl results into a folder, one file each, for the load programs: of about one size, or a page each.
 
 #[path = "../benches/corpus/mod.rs"]
 mod corpus;
@@ -21,17 +21,22 @@ struct Arguments {
     /// Whether the size is the stored one instead of the JSON's.
     #[arg(long)]
     stored: bool,
+    /// One whole page a result instead: sizes are spread as those of the pages, which are taken at even distances.
+    #[arg(long, conflicts_with_all = ["bytes", "stored"])]
+    whole: bool,
 }
 
 fn main() -> std::io::Result<()> {
-    let Arguments { folder, count, bytes, stored } = Arguments::parse();
+    let Arguments { folder, count, bytes, stored, whole } = Arguments::parse();
     let measure = |json: &[u8]| {
         if stored { encode(json, 3).expect("a JSON object").frame.len() } else { json.len() }
     };
     let corpus = corpus::Corpus::load();
     std::fs::create_dir_all(&folder)?;
     for number in 0..count {
-        std::fs::write(folder.join(format!("{number:04}.json")), corpus.document(number, bytes, measure))?;
+        let document =
+            if whole { corpus.page(number, count) } else { corpus.document(number, bytes, measure) };
+        std::fs::write(folder.join(format!("{number:04}.json")), document)?;
     }
     Ok(())
 }

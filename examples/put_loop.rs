@@ -21,7 +21,7 @@ use crawlcache::store::sqlite::{Options, SqliteStore};
 use crawlcache::store::{Condition, Put, PutOutcome, ResultStore};
 use tokio::task::JoinSet;
 
-use measure::{Latencies, read_corpus, report, url_of};
+use measure::{Latencies, document_of, read_corpus, report, url_among};
 
 #[derive(Clone, Parser)]
 struct Arguments {
@@ -43,6 +43,18 @@ struct Arguments {
     /// Put so many instead, however long it takes.
     #[arg(long)]
     entries: Option<usize>,
+    /// Keys that are there, from 0; none of them is new then.
+    #[arg(long, conflicts_with = "entries")]
+    keys: Option<usize>,
+    /// Put another document under each of these keys, instead of the same again.
+    #[arg(long, requires = "keys")]
+    changed: bool,
+    /// Hosts that the keys are spread over.
+    #[arg(long, default_value_t = 1)]
+    hosts: usize,
+    /// How many seconds the results stay fresh.
+    #[arg(long, default_value_t = 86_400)]
+    ttl: u64,
 }
 
 fn main() -> Result<()> {
@@ -90,6 +102,10 @@ struct Putter {
     /// Where a store is filled: what to put, and the number after the last key.
     ready_made: Option<(Vec<Encoded>, usize)>,
     next: AtomicUsize,
+    keys: Option<usize>,
+    changed: bool,
+    hosts: usize,
+    ttl: u64,
 }
 
 impl Putter {
@@ -104,7 +120,9 @@ impl Putter {
                 Some((encoded?, arguments.first + entries))
             }
         };
-        Ok(Self { store, clock, level, documents, ready_made, next: AtomicUsize::new(arguments.first) })
+        let &Arguments { first, keys, changed, hosts, ttl, .. } = arguments;
+        let next = AtomicUsize::new(first);
+        Ok(Self { store, clock, level, documents, ready_made, next, keys, changed, hosts, ttl })
     }
 
     async fn run(&self, end: Instant) -> Result<Latencies> {
@@ -112,13 +130,14 @@ impl Putter {
         loop {
             let begun = Instant::now();
             let number = self.next.fetch_add(1, Ordering::Relaxed);
+            let (key, document) = document_of(number, self.keys, self.changed);
             let encoded = match &self.ready_made {
                 Some((_, last)) if number >= *last => break,
                 Some((encoded, _)) => encoded[number % encoded.len()].clone(),
                 None if begun >= end => break,
-                None => encode(&self.documents[number % self.documents.len()], self.level)?,
+                None => encode(&self.documents[document % self.documents.len()], self.level)?,
             };
-            self.put(number, encoded).await?;
+            self.put(key, encoded).await?;
             latencies.note(begun);
         }
         Ok(latencies)
@@ -128,19 +147,19 @@ impl Putter {
         let Encoded { frame, layout, etag, facts } = encoded;
         let now = self.clock.now();
         let meta = Meta {
-            key: Key::new(&Namespace::default(), &url_of(number), "")?,
+            key: Key::new(&Namespace::default(), &url_among(number, self.hosts), "")?,
             version: self.clock.next_version(),
             etag,
             created_at: now,
             updated_at: now,
-            expires_at: now.plus_secs(86_400),
+            expires_at: now.plus_secs(self.ttl),
             status_code: facts.status_code,
             success: facts.success,
             validators: facts.validators,
             layout,
         };
         let outcome = self.store.put(Put { meta, frame: Some(frame), condition: Condition::Any }).await?;
-        ensure!(outcome == PutOutcome::Created, "key {number} was there already");
+        ensure!((outcome == PutOutcome::Created) == self.keys.is_none(), "key {number}: {outcome:?}");
         Ok(())
     }
 }

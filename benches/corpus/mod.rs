@@ -1,8 +1,10 @@
 //! Crawl results to measure with, of any size: from the folder of pages that `BENCH_PAGES` names, else made up.
 
+#![allow(dead_code, reason = "each program uses its own part of it")]
+
 mod pages;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
@@ -40,6 +42,12 @@ impl Corpus {
         document
     }
 
+    /// The JSON of one whole page: the one at `number` of `count` even distances.
+    pub(crate) fn page(&self, number: usize, count: usize) -> Vec<u8> {
+        let page = &self.0[number * self.0.len() / count % self.0.len()];
+        of_html(number, page)
+    }
+
     /// A result with so many bytes of HTML: consecutive pages, cut where it is enough.
     fn result(&self, number: usize, bytes: usize) -> Vec<u8> {
         let mut html = String::with_capacity(bytes + 8);
@@ -50,32 +58,46 @@ impl Corpus {
             }
         }
         html.truncate(html.floor_char_boundary(bytes));
-        let simple = simplify(&html);
-        let links: Vec<_> =
-            simple.links.iter().map(|href| json!({"href": href, "text": "", "title": ""})).collect();
-        let url = format!("https://bench.example/page/{number}");
-        let result = json!({
-            "url": url, "redirected_url": url, "success": true, "status_code": 200, "error_message": "",
-            "session_id": null, "screenshot": null, "pdf": null, "mhtml": null, "extracted_content": null,
-            "metadata": {"title": "A page", "description": null, "keywords": null, "author": null},
-            "response_headers": {"content-type": "text/html; charset=utf-8", "etag": format!("\"{number:x}\"")},
-            "media": {"images": [], "videos": [], "audios": []},
-            "links": {"internal": links, "external": []},
-            "markdown": {"raw_markdown": simple.markdown, "fit_markdown": "", "references_markdown": ""},
-            "cleaned_html": simple.html, "html": html,
-        });
-        serde_json::to_vec(&result).expect("a value can be written")
+        of_html(number, &html)
     }
 }
 
+/// The result of a crawl of this page.
+fn of_html(number: usize, html: &str) -> Vec<u8> {
+    let simple = simplify(html);
+    let links: Vec<_> =
+        simple.links.iter().map(|href| json!({"href": href, "text": "", "title": ""})).collect();
+    let url = format!("https://bench.example/page/{number}");
+    let result = json!({
+        "url": url, "redirected_url": url, "success": true, "status_code": 200, "error_message": "",
+        "session_id": null, "screenshot": null, "pdf": null, "mhtml": null, "extracted_content": null,
+        "metadata": {"title": "A page", "description": null, "keywords": null, "author": null},
+        "response_headers": {"content-type": "text/html; charset=utf-8", "etag": format!("\"{number:x}\"")},
+        "media": {"images": [], "videos": [], "audios": []},
+        "links": {"internal": links, "external": []},
+        "markdown": {"raw_markdown": simple.markdown, "fit_markdown": "", "references_markdown": ""},
+        "cleaned_html": simple.html, "html": html,
+    });
+    serde_json::to_vec(&result).expect("a value can be written")
+}
+
 fn read_pages(folder: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(folder).expect("BENCH_PAGES names a folder that can be read");
-    let mut files: Vec<_> = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|extension| extension == "html" || extension == "htm"))
-        .collect();
+    let mut files = Vec::new();
+    find_pages(folder, &mut files);
     files.sort();
     files.iter().filter_map(|file| std::fs::read_to_string(file).ok()).collect()
+}
+
+/// All pages of a folder and those in it.
+fn find_pages(folder: &Path, files: &mut Vec<PathBuf>) {
+    let entries = std::fs::read_dir(folder).expect("BENCH_PAGES names a folder that can be read");
+    for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+        if path.is_dir() {
+            find_pages(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "html" || extension == "htm") {
+            files.push(path);
+        }
+    }
 }
 
 /// What a crawler makes of a page.

@@ -1,7 +1,8 @@
-//! What the load programs share: documents from a folder, and latencies as a line of JSON.
+//! What the load programs share: documents from a folder, connections, and latencies as a line of JSON.
 
-#![allow(dead_code, reason = "each program uses its own part of it")]
+#![allow(dead_code, unused_imports, reason = "each program uses its own part of it")]
 
+pub(crate) mod connection;
 mod corpus;
 
 use std::time::{Duration, Instant};
@@ -13,8 +14,25 @@ pub(crate) fn url_of(number: usize) -> String {
     format!("https://bench.example/page/{number}")
 }
 
+/// The key and the document of request `number`: those of a store that was filled in order, or, where `changed` is
+/// set, a document that this key did not have the last time.
+pub(crate) fn document_of(number: usize, keys: Option<usize>, changed: bool) -> (usize, usize) {
+    let Some(keys) = keys else { return (number, number) };
+    let key = number % keys;
+    (key, if changed { key + number / keys + 1 } else { key })
+}
+
+/// The url of entry `number` in a store of so many hosts, each with ten sections; of one host, as [`url_of`].
+pub(crate) fn url_among(number: usize, hosts: usize) -> String {
+    if hosts < 2 {
+        return url_of(number);
+    }
+    let (host, section) = (number % hosts, number / hosts % 10);
+    format!("https://host-{host}.bench.example/section-{section}/page/{number}")
+}
+
 /// How long each request of one client took.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Latencies(Vec<Duration>);
 
 impl Latencies {

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from processes import Headers, Process
+from processes import TICKS_PER_SECOND, Headers, Process
 
 SCRIPTS = Path(__file__).parent
+# What an answer may have beside its body.
+MOST_HEAD_BYTES = 1500
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,10 @@ class Sample:
     cpu_us: float
     """CPU time of what was measured, for each request."""
 
+    def times(self, operations: int) -> Sample:
+        """The same for each of so many operations in one request; latencies stay those of the request."""
+        return replace(self, per_second=self.per_second * operations, cpu_us=self.cpu_us / operations)
+
     def as_dict(self) -> dict[str, float]:
         return asdict(self)
 
@@ -36,10 +42,14 @@ class Wrk:
     threads: int
     clients: int
 
-    def run(self, process: Process, path: str, seconds: float, headers: Headers, keys: int | None = None) -> Sample:
-        """Load on one path, or on `keys` keys. Any answer but 2xx and 3xx is an error."""
+    def run(
+        self, process: Process, path: str, seconds: float, headers: Headers, keys: int | None = None,
+        body_bytes: int | None = None,
+    ) -> Sample:
+        """Load on one path, or on `keys` keys. Any answer but 2xx and 3xx is an error, and so are bodies that are
+        not of `body_bytes` on average."""
         script = "report.lua" if keys is None else "keys.lua"
-        command = ["wrk", f"-t{self.threads}", f"-c{self.clients}", f"-d{seconds:.0f}s", "-s", str(SCRIPTS / script)]
+        command = ["wrk", f"-t{self.threads}", f"-c{self.clients}", f"-d{max(seconds, 1):.0f}s", "-s", str(SCRIPTS / script)]
         for name, value in headers.items():
             command += ["-H", f"{name}: {value}"]
         command.append(f"http://{process.address}{path}")
@@ -50,15 +60,40 @@ class Wrk:
         report = json.loads(output.splitlines()[-1])
         if report["failed"]:
             raise RuntimeError(f"{report['failed']} requests failed: {output}")
+        mean = report["bytes"] / max(report["requests"], 1)
+        # Of requests under way at the end a part has been counted.
+        if body_bytes is not None and not body_bytes < mean < (body_bytes + MOST_HEAD_BYTES) * 1.1:
+            raise RuntimeError(f"answers have {mean:.0f} bytes on average, and their bodies should have {body_bytes}")
         return sample(report, process.cpu_seconds() - before)
 
 
 def run_load(program: Path, process: Process, seconds: float, clients: int, *work: str) -> Sample:
-    """Load from our own generator."""
-    options = ["--address", process.address, "--seconds", str(seconds), "--clients", str(clients)]
+    """Load from a generator of our own that asks for nothing beforehand."""
     before = process.cpu_seconds()
-    output = subprocess.run([program, *options, *work], check=True, capture_output=True, text=True).stdout
-    return sample(json.loads(output), process.cpu_seconds() - before)
+    report = generate(program, process, seconds, clients, *work)
+    return sample(report, process.cpu_seconds() - before)
+
+
+def run_work(program: Path, process: Process, seconds: float, clients: int, *work: str) -> Sample:
+    """Load from examples/load."""
+    return run_works(program, process, seconds, clients, *work)[0]
+
+
+def run_works(program: Path, process: Process, seconds: float, clients: int, *work: str) -> tuple[Sample, dict[str, Sample]]:
+    """The same, and what came of each sort of request in it, whose CPU time is not known."""
+    # The generator itself looks at the CPU time: what it asks for before the load does not count.
+    report = generate(program, process, seconds, clients, "--pid", str(process.child.pid), *work)
+    parts = {name: sample(part, 0.0) for name, part in report.get("parts", {}).items()}
+    return sample(report, report["cpu_ticks"] / TICKS_PER_SECOND), parts
+
+
+def generate(program: Path, process: Process, seconds: float, clients: int, *work: str) -> dict[str, Any]:
+    """What a generator reports."""
+    options = ["--address", process.address, "--seconds", str(seconds), "--clients", str(clients)]
+    ended = subprocess.run([program, *options, *work], capture_output=True, text=True)
+    if ended.returncode:
+        raise RuntimeError(f"{program.name} {' '.join(work)[:300]}: {ended.stderr}")
+    return json.loads(ended.stdout)
 
 
 def run_loop(program: Path, *options: str | Path) -> Sample:

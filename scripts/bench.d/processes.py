@@ -65,12 +65,26 @@ class Process:
         fields = Path(f"/proc/{self.child.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
 
+    def disk_bytes_read(self) -> int:
+        """What has come from a disk so far, and not from the page cache."""
+        for line in Path(f"/proc/{self.child.pid}/io").read_text().splitlines():
+            if line.startswith("read_bytes:"):
+                return int(line.split()[1])
+        raise RuntimeError("/proc has no read_bytes")
+
     def resident_mib(self) -> float:
         """Memory that is resident now."""
         for line in Path(f"/proc/{self.child.pid}/status").read_text().splitlines():
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) / 1024
         raise RuntimeError("/proc has no VmRSS")
+
+    def descriptors(self) -> int:
+        """Files and sockets that are open now."""
+        return len(os.listdir(f"/proc/{self.child.pid}/fd"))
+
+    def threads(self) -> int:
+        return len(os.listdir(f"/proc/{self.child.pid}/task"))
 
 
 def free_address() -> str:

@@ -193,19 +193,25 @@ pub(super) async fn look(
             Err(missed) => missed,
         },
     };
-    if let Some(second) = accepted.second(api.guard(), key) {
+    // Expired failures are among the others no more, and to those who want failed results they are news of a kind.
+    let is_plain = missed.version.is_none() && accepted.quality != Wanted::Failed;
+    let others = if is_plain { others(api, key).await } else { None };
+    if let Some(second) = accepted.second(api.guard(), key)
+        && others.as_ref().is_none_or(|others| others.may_have(&second))
         // An error here is no reason to fail what is a miss anyway.
-        if let Ok(Some(hit)) = api.results.get(&second, options).await
-            && is_news(&hit.entry.meta, missed.version)
-        {
-            match accepted.judge(api.guard(), &hit.entry.meta, api.clock.now()) {
-                Ok((freshness, quality)) => return Ok(Ok(Found { hit, freshness, quality })),
-                Err(second) => missed = missed.and(second),
-            }
+        && let Ok(Some(hit)) = api.results.get(&second, options).await
+        && is_news(&hit.entry.meta, missed.version)
+    {
+        match accepted.judge(api.guard(), &hit.entry.meta, api.clock.now()) {
+            Ok((freshness, quality)) => return Ok(Ok(Found { hit, freshness, quality })),
+            Err(second) => missed = missed.and(second),
         }
     }
-    if missed.reason == MissReason::Absent && has_variants(api, key).await {
-        missed.reason = MissReason::Variant;
+    if missed.reason == MissReason::Absent {
+        let others = if others.is_some() { others } else { self::others(api, key).await };
+        if others.is_some_and(|others| others.has_variants(key)) {
+            missed.reason = MissReason::Variant;
+        }
     }
     Ok(Err(missed))
 }
@@ -250,18 +256,32 @@ fn unreachable_owner(reason: MissReason) -> Problem {
     Problem::new("unavailable", detail).with("reason", reason.as_str())
 }
 
-/// Whether the url is there under other variants. An error is no reason to fail what is a miss anyway.
-async fn has_variants(api: &Api, key: &Key) -> bool {
-    /// One more than the results that the variant itself can have: the good one and the failed one.
-    const ENOUGH: usize = 3;
+/// What else is stored under the url of a key. Most urls that a crawler asks for are new, and then it is nothing: one
+/// question instead of one for the failed result and one for other variants.
+struct Others(Vec<Meta>);
+
+/// Enough to see one that is not the good or the failed result of the variant itself.
+const ENOUGH_OTHERS: usize = 3;
+
+/// Nothing where the store cannot say. An error is no reason to fail what is a miss anyway.
+async fn others(api: &Api, key: &Key) -> Option<Others> {
     if !api.results.finds_variants() {
-        return false;
+        return None;
     }
     let filter = ListFilter::Url(key.url().to_owned());
-    let query =
-        ListQuery { filter, live_at: Some(api.clock.now()), ..ListQuery::all(key.namespace(), ENOUGH) };
-    let is_other = |meta: &Meta| meta.key.caller_variant() != key.caller_variant();
-    api.results.list(&query).await.is_ok_and(|page| page.items.iter().any(is_other))
+    let live_at = Some(api.clock.now());
+    let query = ListQuery { filter, live_at, ..ListQuery::all(key.namespace(), ENOUGH_OTHERS) };
+    Some(Others(api.results.list(&query).await.ok()?.items))
+}
+
+impl Others {
+    fn may_have(&self, key: &Key) -> bool {
+        self.0.len() == ENOUGH_OTHERS || self.0.iter().any(|meta| meta.key == *key)
+    }
+
+    fn has_variants(&self, key: &Key) -> bool {
+        self.0.iter().any(|meta| meta.key.caller_variant() != key.caller_variant())
+    }
 }
 
 fn count(api: &Api, op: &str, result: &str) {

@@ -16,6 +16,10 @@ const STEP: u32 = 64;
 /// Steps in one transaction: a batch of writes must not wait for a walk over the whole table.
 const MAX_STEPS: u32 = 64;
 
+/// Rows taken in one transaction, unless the batch wrote so much that more must go: where the bound was lowered the
+/// surplus goes batch by batch. Taking 4,096 rows of a million held the writes of a batch up for more than a second.
+const PATIENT_ROWS: u64 = 256;
+
 const TAKE: &str = "delete from results where row = ?1 returning id";
 
 /// What the outbox names stays: it is the only copy of a write that was acknowledged.
@@ -35,19 +39,22 @@ pub(super) struct Evictor {
     evicted: IntCounter,
     /// How many the transaction under way has taken.
     taken: u64,
+    /// Bytes of their bodies.
+    freed: i64,
     /// Their keys.
     removed: Vec<KeyId>,
 }
 
 impl Evictor {
     pub(super) fn new(max_bytes: u64, heat: Arc<HeatMap>, evicted: IntCounter) -> Self {
-        Self { max_bytes, heat, hand: 0, limit: 0, evicted, taken: 0, removed: Vec::new() }
+        Self { max_bytes, heat, hand: 0, limit: 0, evicted, taken: 0, freed: 0, removed: Vec::new() }
     }
 
     /// Begins a transaction.
     pub(super) fn begin(&mut self) {
         self.limit = i64::MAX;
         self.taken = 0;
+        self.freed = 0;
         self.removed.clear();
     }
 
@@ -64,13 +71,19 @@ impl Evictor {
 
     /// Deletes the coldest entries until the pages in use fit, inside the caller's transaction; never one that the
     /// transaction inserted, so a batch may leave the database above the bound until the next one; and never one that
-    /// the outbox names.
-    pub(super) fn make_room(&mut self, connection: &Connection, totals: &mut Totals) -> rusqlite::Result<()> {
+    /// the outbox names. A batch that wrote `written` bytes of bodies takes at least twice as many where so much is to
+    /// go, so that a surplus shrinks however it came about.
+    pub(super) fn make_room(
+        &mut self,
+        connection: &Connection,
+        totals: &mut Totals,
+        written: usize,
+    ) -> rusqlite::Result<()> {
         if self.max_bytes == 0 {
             return Ok(());
         }
         for _ in 0..MAX_STEPS {
-            if used_bytes(connection)? <= self.max_bytes || !self.step(connection, totals)? {
+            if self.is_enough(connection, written)? || !self.step(connection, totals, written)? {
                 return Ok(());
             }
         }
@@ -84,7 +97,12 @@ impl Evictor {
     }
 
     /// Moves the hand over a few rows; false when there are none that it may look at.
-    fn step(&mut self, connection: &Connection, totals: &mut Totals) -> rusqlite::Result<bool> {
+    fn step(
+        &mut self,
+        connection: &Connection,
+        totals: &mut Totals,
+        written: usize,
+    ) -> rusqlite::Result<bool> {
         let mut select = connection.prepare_cached(
             "select row, stored_size, raw_size from results where row > ?1 and row <= ?2 order by row limit ?3",
         )?;
@@ -109,14 +127,22 @@ impl Evictor {
             // A damaged row goes like any other: it has no key that anybody could have asked for.
             self.removed.extend(id.map(KeyId::from_bytes));
             self.taken += 1;
+            self.freed += stored;
             totals.entries -= 1;
             totals.stored_bytes -= stored;
             totals.raw_bytes -= raw;
-            if used_bytes(connection)? <= self.max_bytes {
+            if self.is_enough(connection, written)? {
                 break;
             }
         }
         Ok(true)
+    }
+
+    /// Whether the transaction under way needs to take no more.
+    fn is_enough(&self, connection: &Connection, written: usize) -> rusqlite::Result<bool> {
+        let written = i64::try_from(written).unwrap_or(i64::MAX);
+        let patient = self.taken >= PATIENT_ROWS && self.freed >= written.saturating_mul(2);
+        Ok(patient || used_bytes(connection)? <= self.max_bytes)
     }
 }
 

@@ -298,7 +298,8 @@ impl Worker {
             self.evictor.spare_new_rows(&transaction)?;
             operation.run(&transaction, &mut totals)?;
         }
-        self.evictor.make_room(&transaction, &mut totals)?;
+        let written = batch.iter().map(|operation| operation.weight()).sum();
+        self.evictor.make_room(&transaction, &mut totals, written)?;
         totals.save(&transaction, &mut self.totals.clone())?;
         transaction.commit()?;
         self.totals = totals;

@@ -79,6 +79,36 @@ async fn a_smaller_bound_takes_hold_after_reopening() {
     recount(&connection(directory.path()));
 }
 
+/// Whoever puts while a large surplus goes must not wait for all of it.
+#[tokio::test]
+async fn a_large_surplus_goes_batch_by_batch() {
+    const SMALLER: u64 = 1200 << 10;
+    let directory = directory();
+    let store = open(directory.path());
+    for entry in 0..900 {
+        put_result(&store, noise(entry, 1500)).await;
+    }
+    store.close().await;
+    drop(store);
+    let bounded = Options { max_bytes: SMALLER, ..options(directory.path()) };
+    let store = SqliteStore::open(&bounded, &Clock::manual(at(1000)), &Metrics::new()).expect("opens");
+    put_result(&store, noise(1000, 1500)).await;
+    assert_eq!(status(&store).await.entries, 901 - 256, "one batch takes its share");
+    // What is written takes twice its size with it, even if that is more rows than otherwise.
+    put_result(&store, noise(1001, 240_000)).await;
+    let entries = status(&store).await.entries;
+    assert!(
+        (340..365).contains(&entries),
+        "{entries} are left: about 300 of 1500 bytes go for one of 240,000"
+    );
+    for entry in 1002..1005 {
+        put_result(&store, noise(entry, 1500)).await;
+    }
+    assert!(used(&connection(directory.path())) <= SMALLER, "the bound takes hold in the end");
+    assert!(said(&store, &url(1001)).await.is_some(), "the last ones stay");
+    recount(&connection(directory.path()));
+}
+
 #[tokio::test]
 async fn what_can_never_fit_is_refused() {
     let directory = directory();

@@ -10,12 +10,14 @@ import sys
 import urllib.parse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-from load import Wrk, run_load, run_loop
-from processes import Headers, Process, ask, start_service
-from table import AtLeast, Bound, Row, Versus
+from load import Sample, Wrk, run_load, run_loop
+from processes import Answer, Headers, Process, ask, start_bare, start_service
+from table import AtLeast, Bound, Row, Versus, middle
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "python"))
@@ -24,12 +26,79 @@ import pages  # noqa: E402
 
 ZSTD = {"Accept-Encoding": "zstd"}
 CLIENTS = (1, 32)
+# As far away as DynamoDB is said to be: single-digit milliseconds from request to answer.
+AWAY_MS = 4
+# More than a few put both cores to work all the time: then a latency is a share of the cores again, and no target.
+CLIENTS_AWAY = {"get": ((1, 1.05), (8, 1.05), (32, None)), "put": ((1, 1.05), (4, 1.05), (32, None))}
 KEYS = 1000
 PAGES = 500
 # An attribute a field cannot hold more than an item: such pages are left out on both sides.
 MOST_BYTES = 380_000
 STARTS = 10
 UNITS = re.compile(r'^crawlcache_dynamodb_capacity_units_total\{.*unit="(\w+)"\} (\S+)$', re.M)
+
+
+@dataclass
+class Latency(Versus):
+    """Our median latency against that of a reference: how many times as long a call takes."""
+
+    most_ratio: float | None = None
+
+    def ratio(self) -> float:
+        return middle(self.ours, "p50_ms") / middle(self.reference, "p50_ms")
+
+    def target(self) -> str:
+        return "" if self.most_ratio is None else f"≤ {self.most_ratio:.2f}"
+
+    def met(self) -> bool | None:
+        return None if self.most_ratio is None else self.ratio() <= self.most_ratio
+
+    def cells(self) -> list[str]:
+        cells = super().cells()
+        cells[1:3] = [milliseconds(self.ours), f"{milliseconds(self.reference)} {self.against}"]
+        return cells
+
+
+def milliseconds(samples: list[Sample]) -> str:
+    values = [sample.p50_ms for sample in samples]
+    return f"{median(values):.2f} ms ({min(values):.2f}–{max(values):.2f})"
+
+
+@dataclass
+class Effort(Versus):
+    """Our CPU time against that of what cannot be left out: the SDK's call and, beside it, a bare HTTP answer."""
+
+    answers: list[Sample] = field(default_factory=list)
+
+    def least_us(self) -> float:
+        return middle(self.reference, "cpu_us") + middle(self.answers, "cpu_us")
+
+    def ratio(self) -> float:
+        return middle(self.ours, "cpu_us") / self.least_us()
+
+    def cells(self) -> list[str]:
+        cells = super().cells()
+        parts = " + ".join(f"{middle(samples, 'cpu_us'):.0f}" for samples in (self.reference, self.answers))
+        cells[1:3] = [f"{middle(self.ours, 'cpu_us'):.0f} µs", f"{parts} µs {self.against}"]
+        cells[6] = f"{middle(self.ours, 'cpu_us'):.1f} / {self.least_us():.1f}"
+        return cells
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**super().as_dict(), "answers": [sample.as_dict() for sample in self.answers]}
+
+
+@contextmanager
+def distant(bench: Any, endpoint: str, millis: int) -> Iterator[str]:
+    """The same DynamoDB, so many milliseconds away each way."""
+    upstream = endpoint.removeprefix("http://").rstrip("/")
+    command = [bench.loop_of("delay_proxy"), "--upstream", upstream, "--millis", str(millis)]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    try:
+        yield f"http://{child.stdout.readline().strip()}"
+    finally:
+        child.terminate()
+        child.wait()
 
 
 @contextmanager
@@ -77,6 +146,7 @@ def rows(bench: Any) -> list[Row]:
         with process as service:
             return [
                 *speed(bench, service, bare, endpoint),
+                *latency(bench, bare, endpoint),
                 *costs(bench, service, endpoint),
                 *starts(bench, endpoint),
             ]
@@ -91,19 +161,15 @@ def speed(bench: Any, service: Process, bare: Path, endpoint: str) -> list[Row]:
     answer = ask(service.address, "GET", "/v1/result?url=https://bench.example/page/0", ZSTD)
     if answer.status != 200 or "detail=dynamodb" not in (answer.header("cache-status") or ""):
         raise SystemExit(f"bench: the hit is not from DynamoDB: {answer.status} {answer.headers}")
-    table: list[Row] = []
-    used = {"number": 0}
-
-    def fresh() -> str:
-        used["number"] += 1_000_000
-        return str(used["number"])
-
+    table: list[Row] = [effort(bench, service, answer, lambda seconds: run_loop(
+        bare, *options, "--clients", "32", "--seconds", str(seconds), "get"))]
+    fresh = fresh_keys(1_000_000)
     for clients in CLIENTS:
         wrk = Wrk(1, clients)
         loop: Callable[..., Any] = lambda seconds, *work, clients=clients: run_loop(  # noqa: E731
             bare, *options, "--clients", str(clients), "--seconds", str(seconds), *work)
         table.append(bench.rounds(
-            Versus(f"DynamoDB get, {clients} clients", "bare SDK", least_ratio=0.95),
+            Versus(f"DynamoDB get, {clients} clients, all on the same cores", "bare SDK", least_ratio=0.95),
             lambda seconds, wrk=wrk: wrk.run(service, "/", seconds, ZSTD, KEYS),
             lambda seconds, loop=loop: loop(seconds, "get"),
         ))
@@ -114,10 +180,59 @@ def speed(bench: Any, service: Process, bare: Path, endpoint: str) -> list[Row]:
             ("bare SDK, a plain put", ("--encode",), None),
         ):
             table.append(bench.rounds(
-                Versus(f"DynamoDB put, {clients} clients", against, least_ratio=least),
+                Versus(f"DynamoDB put, {clients} clients, all on the same cores", against, least_ratio=least),
                 put,
                 lambda seconds, loop=loop, work=work: loop(seconds, "--first", fresh(), *work, "put"),
             ))
+    return table
+
+
+def fresh_keys(first: int) -> Callable[[], str]:
+    """Numbers of keys under which nothing is stored, far enough from each other for a round of puts."""
+    used = {"number": first}
+
+    def fresh() -> str:
+        used["number"] += 1_000_000
+        return str(used["number"])
+
+    return fresh
+
+
+def effort(bench: Any, service: Process, answer: Answer, bare: Callable[[float], Sample]) -> Row:
+    """What a get costs beside the SDK's call and an HTTP answer of the same bytes."""
+    wrk = Wrk(1, 32)
+    row = Effort("DynamoDB get, 32 clients, CPU time", "bare SDK + bare hyper")
+    with start_bare(bench.bare, answer, bench.scratch / "dynamodb-answer") as hyper:
+        def ours(seconds: float) -> Sample:
+            row.answers.append(wrk.run(hyper, "/", seconds, ZSTD))
+            return wrk.run(service, "/", seconds, ZSTD, KEYS)
+
+        return bench.rounds(row, ours, bare)
+
+
+def latency(bench: Any, bare: Path, endpoint: str) -> list[Row]:
+    """How long a call takes through the service where DynamoDB is not on the same machine: then it is the distance
+    that counts, rather than whose turn on the cores it is."""
+    corpus = ["--corpus", str(bench.corpus)]
+    fresh, table = fresh_keys(500_000_000), []
+    with distant(bench, endpoint, AWAY_MS) as far:
+        options = ["--endpoint", far, "--table", "bare-crawl4ai-results", *corpus, "--keys", str(KEYS)]
+        # The same tables: both have been filled.
+        process, _ = start_service(bench.service, bench.scratch / "distant", settings(far, "ours-"))
+        with process as service:
+            for work, clients, most in ((work, *one) for work, many in CLIENTS_AWAY.items() for one in many):
+                def ours(seconds: float, work: str = work, clients: int = clients) -> Sample:
+                    if work == "get":
+                        return Wrk(1, clients).run(service, "/", seconds, ZSTD, KEYS)
+                    return run_load(bench.load, service, seconds, clients, "put", *corpus, "--first", fresh())
+
+                def loop(seconds: float, work: str = work, clients: int = clients) -> Sample:
+                    more = ("--first", fresh(), "--encode", "--conditional") if work == "put" else ()
+                    return run_loop(bare, *options, "--clients", str(clients), "--seconds", str(seconds), *more, work)
+
+                busy = "" if most else ", both cores busy"
+                name = f"DynamoDB {work}, {clients} clients, p50 with DynamoDB {AWAY_MS} ms away each way{busy}"
+                table.append(bench.rounds(Latency(name, "bare SDK", most_ratio=most), ours, loop))
     return table
 
 

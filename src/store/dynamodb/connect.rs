@@ -16,6 +16,7 @@ use aws_sdk_dynamodb::types::ConsumedCapacity;
 use aws_sdk_s3::config::RequestChecksumCalculation;
 use tokio::sync::Semaphore;
 
+use super::answers::ReadItems;
 use super::capacity::{Capacity, CountRetries, Operation, Table};
 use super::failure::Failure;
 use crate::config::{self, Checksums};
@@ -67,7 +68,8 @@ impl Aws {
         let region = shared.region().map_or(DEFAULT_REGION, Region::as_ref).to_owned();
         let mut own = aws_sdk_dynamodb::config::Builder::from(shared)
             .timeout_config(timeouts(dynamodb.attempt_timeout(), dynamodb.operation_timeout()))
-            .interceptor(CountRetries::new(metrics, "dynamodb"));
+            .interceptor(CountRetries::new(metrics, "dynamodb"))
+            .interceptor(ReadItems);
         if !dynamodb.endpoint.is_empty() {
             own = own.endpoint_url(&dynamodb.endpoint);
         }

@@ -4,6 +4,7 @@
 //! way, and what is counted about them. [`DynamodbResults`] keeps results, [`DynamodbSessions`] sessions; [`Tables`]
 //! makes and checks their tables.
 
+mod answers;
 mod batch;
 mod capacity;
 mod connect;

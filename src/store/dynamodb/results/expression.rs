@@ -28,33 +28,71 @@ pub(super) struct Terms {
 }
 
 impl Terms {
+    /// With room for so many attributes: maps that grow are filled anew each time.
+    pub(super) fn with_room(attributes: usize) -> Self {
+        Self { names: HashMap::with_capacity(attributes), values: HashMap::with_capacity(attributes) }
+    }
+
+    /// Writes the placeholder of an attribute's name.
+    pub(super) fn write_name(&mut self, text: &mut String, attribute: &str) {
+        let placeholder = ["#", attribute].concat();
+        text.push_str(&placeholder);
+        self.names.entry(placeholder).or_insert_with(|| attribute.to_owned());
+    }
+
+    /// Writes the placeholder of a value.
+    pub(super) fn write_value(&mut self, text: &mut String, value: AttributeValue) {
+        let placeholder = [":", itoa::Buffer::new().format(self.values.len())].concat();
+        text.push_str(&placeholder);
+        self.values.insert(placeholder, value);
+    }
+
+    /// Writes `attribute <operator> value`.
+    pub(super) fn write_comparison(
+        &mut self,
+        text: &mut String,
+        attribute: &str,
+        operator: &str,
+        value: AttributeValue,
+    ) {
+        self.write_name(text, attribute);
+        text.extend([" ", operator, " "]);
+        self.write_value(text, value);
+    }
+
     /// The placeholder of an attribute's name.
     pub(super) fn name(&mut self, attribute: &str) -> String {
-        let placeholder = format!("#{attribute}");
-        self.names.insert(placeholder.clone(), attribute.to_owned());
-        placeholder
+        let mut text = String::new();
+        self.write_name(&mut text, attribute);
+        text
     }
 
     /// The placeholder of a value.
     pub(super) fn value(&mut self, value: AttributeValue) -> String {
-        let placeholder = format!(":{}", self.values.len());
-        self.values.insert(placeholder.clone(), value);
-        placeholder
+        let mut text = String::new();
+        self.write_value(&mut text, value);
+        text
     }
 
     /// `attribute <operator> value`.
     pub(super) fn compare(&mut self, attribute: &str, operator: &str, value: AttributeValue) -> String {
-        format!("{} {operator} {}", self.name(attribute), self.value(value))
+        let mut text = String::with_capacity(attribute.len() + operator.len() + 8);
+        self.write_comparison(&mut text, attribute, operator, value);
+        text
     }
 
     /// That the item has the attribute.
     pub(super) fn exists(&mut self, attribute: &str) -> String {
-        format!("attribute_exists({})", self.name(attribute))
+        let mut text = "attribute_exists(".to_owned();
+        self.write_name(&mut text, attribute);
+        text + ")"
     }
 
     /// That it has not, or that there is no item.
     pub(super) fn lacks(&mut self, attribute: &str) -> String {
-        format!("attribute_not_exists({})", self.name(attribute))
+        let mut text = "attribute_not_exists(".to_owned();
+        self.write_name(&mut text, attribute);
+        text + ")"
     }
 
     /// That what is stored is still what was seen.

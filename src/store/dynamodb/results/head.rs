@@ -120,6 +120,22 @@ impl Form {
     }
 }
 
+/// More bytes than a packed head has without its body: what is of one size, and what repeats the key or is the entry's.
+pub(super) fn at_most(meta: &Meta) -> usize {
+    let key = &meta.key;
+    let (validators, layout) = (&meta.validators, meta.layout.as_bytes());
+    let said = [&validators.etag, &validators.last_modified, &validators.head_fingerprint];
+    let said: usize = said.into_iter().flatten().map(String::len).sum();
+    let key = key.url().len() + key.namespace().as_str().len() + key.variant().len();
+    FIXED_BYTES + KEY_COPIES * key + said + layout.len()
+}
+
+/// At most as many bytes as names and what has one size take.
+const FIXED_BYTES: usize = 1024;
+
+/// The url or a part of it is in the partition key, in `page_url`, and in the keys of the indexes.
+const KEY_COPIES: usize = 4;
+
 /// In which shard of an index a key is.
 fn shard_of(key: &Key) -> u16 {
     key.id().bucket() % SHARDS
@@ -139,4 +155,49 @@ pub(super) fn host_shard(namespace: &Namespace, host: &str, shard: u16) -> Optio
 /// The place in an index: text order is time order, and no two entries share one.
 pub(super) fn listed_at(updated_at: Timestamp, id: KeyId) -> String {
     format!("{updated_at} {id}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::plain::size;
+    use super::*;
+    use crate::domain::document::encode;
+    use crate::domain::{Etag, Validators, Version};
+
+    #[test]
+    fn no_head_is_larger_than_at_most() {
+        let form = Form { keep_stale_seconds: 60, time_index: true, host_index: true };
+        let late = Timestamp::from_millis(u64::MAX >> 12);
+        let long = "x".repeat(256);
+        for (namespace, variant, page) in [
+            ("default", "", 1),
+            ("default", "", 2000),
+            ("default", long.as_str(), 1),
+            ("tenant", long.as_str(), 8000),
+        ] {
+            for host in ["a", &long] {
+                let url = format!("https://{host}/{}", "p".repeat(page - page / 20));
+                let namespace = Namespace::new(namespace).expect("a namespace");
+                let validator = Some("v".repeat(1024));
+                let meta = Meta {
+                    key: Key::new(&namespace, &url, variant).expect("a key"),
+                    version: Version::from_u64(u64::MAX),
+                    etag: Etag::from_bytes([0xff; 16]),
+                    created_at: late,
+                    updated_at: late,
+                    expires_at: late,
+                    status_code: Some(u16::MAX),
+                    success: Some(false),
+                    validators: Validators {
+                        etag: validator.clone(),
+                        last_modified: validator.clone(),
+                        head_fingerprint: validator,
+                    },
+                    layout: encode(br#"{"html":"<html></html>","a":1}"#, 3).expect("a document").layout,
+                };
+                let bytes = size::of_item(&form.packed(&meta));
+                assert!(bytes <= at_most(&meta), "{bytes} against {}", at_most(&meta));
+            }
+        }
+    }
 }

@@ -8,7 +8,7 @@ use super::super::plain::{self, size};
 use super::Inner;
 use super::body::{PLACES, Place, Upkeep};
 use super::expression::Terms;
-use super::head::{FACTS, OPTIONAL};
+use super::head::{self, FACTS, OPTIONAL};
 use super::key::{URL, partition};
 use super::requests::{Seen, Tell, Written};
 use super::stored::{Met, Stored};
@@ -21,6 +21,12 @@ pub(super) const TRIES: usize = 16;
 
 /// DynamoDB compares with up to 100 values.
 const MOST_ETAGS: usize = 100;
+
+/// As many attributes as a put names, more or less.
+const ATTRIBUTES: usize = 40;
+
+/// As many bytes as the expression of a put has, more or less.
+const UPDATE_BYTES: usize = 1024;
 
 /// How a document will be stored.
 pub(super) enum Shape {
@@ -105,8 +111,13 @@ impl Inner {
                 }
             }
         }
-        let head = size::of_item(&self.form.packed(meta)) + "frame".len();
-        if head + frame.len() <= self.max_item_bytes { Shape::Inline } else { Shape::Beside(None) }
+        let fits = |head: usize| head + "frame".len() + frame.len() <= self.max_item_bytes;
+        // Nearly always the first says so, which makes no item only to measure it.
+        if fits(head::at_most(meta)) || fits(size::of_item(&self.form.packed(meta))) {
+            Shape::Inline
+        } else {
+            Shape::Beside(None)
+        }
     }
 
     /// Puts a packed item in one request, whatever is there, if that is nothing or packed and meets all conditions.
@@ -117,7 +128,7 @@ impl Inner {
         put: &Put,
         frame: &Bytes,
     ) -> Result<Option<std::result::Result<PutOutcome, Seen>>> {
-        let (meta, mut terms) = (&put.meta, Terms::default());
+        let (meta, mut terms) = (&put.meta, Terms::with_room(ATTRIBUTES));
         let Some(entry) = entry_clause(&mut terms, &put.condition) else { return Ok(None) };
         let older = terms.compare("version", "<", number(meta.version.as_u64()));
         let mut cases = vec![format!(
@@ -330,16 +341,27 @@ fn update<'a>(
     more: Vec<String>,
     absent: impl IntoIterator<Item = &'a &'a str>,
 ) -> String {
-    let removed: Vec<String> =
-        absent.into_iter().filter(|name| !item.contains_key(**name)).map(|name| terms.name(name)).collect();
-    let mut set = more;
+    let removed: Vec<&str> = absent.into_iter().copied().filter(|name| !item.contains_key(*name)).collect();
+    let mut text = String::with_capacity(UPDATE_BYTES);
+    let mut lead = "SET ";
+    for clause in more {
+        text.extend([lead, &clause]);
+        lead = ", ";
+    }
     for (name, value) in item {
         if name != URL {
-            set.push(terms.compare(&name, "=", value));
+            text.push_str(lead);
+            terms.write_comparison(&mut text, &name, "=", value);
+            lead = ", ";
         }
     }
-    let remove = if removed.is_empty() { String::new() } else { format!(" REMOVE {}", removed.join(", ")) };
-    format!("SET {}{remove}", set.join(", "))
+    lead = " REMOVE ";
+    for name in removed {
+        text.push_str(lead);
+        terms.write_name(&mut text, name);
+        lead = ", ";
+    }
+    text
 }
 
 fn with_earlier_creation(meta: &Meta, met: &Met) -> Meta {

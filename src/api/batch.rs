@@ -7,7 +7,6 @@ use axum::extract::State;
 use axum::response::Response;
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
-use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
@@ -18,7 +17,7 @@ use super::caller::{Reader, Writer};
 use super::listing::shown;
 use super::lookup::{Accepted, find, wanted};
 use super::negotiate;
-use super::params::{NoParams, Params};
+use super::params::{Headers, NoParams, Params};
 use super::problem::{Problem, Result};
 use super::record::{LARGE_LINE_BYTES, Line, Record, document_line, ready};
 use super::state::Api;
@@ -71,7 +70,7 @@ pub(super) async fn get(
     State(api): State<Api>,
     caller: Reader,
     _: Params<NoParams>,
-    headers: HeaderMap,
+    Headers(headers): Headers,
     body: Body,
 ) -> Result<Response> {
     let request: BatchGetRequest = json(&api, &headers, body).await?;
@@ -156,7 +155,7 @@ pub(super) async fn put(
     State(api): State<Api>,
     caller: Writer,
     _: Params<NoParams>,
-    headers: HeaderMap,
+    Headers(headers): Headers,
     body: Body,
 ) -> Result<Response> {
     let namespace = caller.namespace().clone();

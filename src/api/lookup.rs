@@ -1,6 +1,7 @@
 //! Judges what was found: the one place where a look-up becomes a hit or a miss, and is counted.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 
 use axum::response::{IntoResponse, Response};
 use http::HeaderValue;
@@ -9,6 +10,7 @@ use itoa::Buffer;
 use serde_json::json;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 
+use super::header_text::HeaderText;
 use super::negotiate::etag_header;
 use super::problem::{Problem, Result};
 use super::state::Api;
@@ -416,13 +418,12 @@ impl Found {
             Via::Fallback => "fallback",
             Via::Owner | Via::Other => self.hit.source.as_str(),
         };
-        let mut text = String::with_capacity(56);
-        text.push_str("crawlcache; hit; ttl=");
-        text.push_str(Buffer::new().format(self.freshness.ttl));
-        text.push_str("; detail=");
-        text.push_str(detail);
-        HeaderValue::from_maybe_shared(bytes::Bytes::from(text))
-            .unwrap_or(HeaderValue::from_static("crawlcache; hit"))
+        let mut text = HeaderText::new();
+        text.push(b"crawlcache; hit; ttl=");
+        text.push(Buffer::new().format(self.freshness.ttl).as_bytes());
+        text.push(b"; detail=");
+        text.push(detail.as_bytes());
+        text.value("crawlcache; hit")
     }
 
     /// 304 with the headers that RFC 9110 section 15.4.5 asks for.
@@ -435,14 +436,17 @@ impl Found {
 
 /// A number as a header value.
 pub(super) fn number(number: u64) -> HeaderValue {
-    HeaderValue::from(number)
+    let mut text = HeaderText::new();
+    text.push(Buffer::new().format(number).as_bytes());
+    text.value("0")
 }
 
 /// A time as an HTTP date.
 pub(super) fn http_date(at: Timestamp) -> HeaderValue {
     let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(at.as_secs());
-    HeaderValue::from_maybe_shared(bytes::Bytes::from(httpdate::fmt_http_date(time)))
-        .unwrap_or(HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT"))
+    let mut text = HeaderText::new();
+    let _ = write!(text, "{}", httpdate::HttpDate::from(time));
+    text.value("Thu, 01 Jan 1970 00:00:00 GMT")
 }
 
 /// JSON with headers of its own.

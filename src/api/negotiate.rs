@@ -3,6 +3,7 @@
 use http::header::{ACCEPT_ENCODING, IF_MATCH, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::header_text::HeaderText;
 use super::problem::{Problem, Result};
 use crate::domain::document::Coding;
 use crate::domain::{Etag, Timestamp};
@@ -75,12 +76,12 @@ pub(super) fn etag_header(etag: Etag, coding: Coding) -> HeaderValue {
         Coding::Zstd => b"-zstd",
         Coding::Gzip => b"-gzip",
     };
-    let mut text = Vec::with_capacity(40);
-    text.push(b'"');
-    text.extend_from_slice(&etag.hex());
-    text.extend_from_slice(suffix);
-    text.push(b'"');
-    HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).unwrap_or(HeaderValue::from_static("\"\""))
+    let mut text = HeaderText::new();
+    text.push(b"\"");
+    text.push(&etag.hex());
+    text.push(suffix);
+    text.push(b"\"");
+    text.value("\"\"")
 }
 
 /// An `If-Match` or `If-None-Match` header.

@@ -1,15 +1,31 @@
 //! Query parameters: unknown ones are refused, and every mistake names its parameter.
 
+use std::convert::Infallible;
+
 use axum::extract::FromRequestParts;
+use http::HeaderMap;
 use http::request::Parts;
 use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
+use super::query;
 
 /// For routes that take no parameters: one that belongs into the body must not be lost without a word.
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NoParams {}
+
+/// The headers of the request, which are taken, not copied: in a handler, it follows what else looks at them.
+#[derive(Debug)]
+pub(super) struct Headers(pub(super) HeaderMap);
+
+impl<S: Send + Sync> FromRequestParts<S> for Headers {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        Ok(Self(std::mem::take(&mut parts.headers)))
+    }
+}
 
 /// The query string as a typed struct, which denies unknown fields.
 #[derive(Debug)]
@@ -25,6 +41,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
 
 /// Reads a query string.
 fn parse<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
+    if let Some(params) = query::read(query) {
+        return Ok(params);
+    }
+    // What is wrong with it is worth the time to say it well.
     // The form decoder replaces what is not UTF-8, which would give two urls one key.
     if query.contains('%')
         && let Some(pair) = query.split('&').find(|pair| !is_utf8(pair))

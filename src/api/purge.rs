@@ -4,14 +4,13 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::body::json;
 use super::caller::Writer;
 use super::listing::filter;
-use super::params::{NoParams, Params};
+use super::params::{Headers, NoParams, Params};
 use super::problem::{Problem, Result};
 use super::result::remove;
 use super::state::Api;
@@ -68,7 +67,7 @@ pub(super) async fn purge(
     State(api): State<Api>,
     caller: Writer,
     _: Params<NoParams>,
-    headers: HeaderMap,
+    Headers(headers): Headers,
     body: Body,
 ) -> Result<Json<PurgeReport>> {
     let request: PurgeRequest = json(&api, &headers, body).await?;

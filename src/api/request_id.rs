@@ -1,9 +1,10 @@
 //! Request ids: the caller's, if it is fit to be logged, or one of our own.
 
-use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::header_text::HeaderText;
 
 /// The header that carries a request's id both ways.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -14,16 +15,20 @@ const MAX_BYTES: usize = 128;
 /// Hands out ids: a random part for the process and a number for the request.
 #[derive(Debug)]
 pub(super) struct RequestIds {
-    process: [u8; 4],
+    /// Eight hexadecimal digits.
+    process: [u8; 8],
     next: AtomicU64,
 }
 
 impl RequestIds {
     pub(super) fn new() -> Self {
-        let mut process = [0; 4];
+        let mut process = [0; 8];
         // Without randomness ids of two processes might meet in one log, which is no reason not to start.
         let _ = getrandom::fill(&mut process);
-        Self { process, next: AtomicU64::new(1) }
+        Self {
+            process: process.map(|byte| b"0123456789abcdef"[usize::from(byte & 15)]),
+            next: AtomicU64::new(1),
+        }
     }
 
     /// The id for a request.
@@ -35,9 +40,11 @@ impl RequestIds {
             }
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let mut id = String::with_capacity(24);
-        let _ = write!(id, "{:08x}-{number:x}", u32::from_be_bytes(self.process));
-        HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static("unknown"))
+        let mut id = HeaderText::new();
+        id.push(&self.process);
+        id.push(b"-");
+        id.push_hex(number);
+        id.value("unknown")
     }
 }
 

@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -17,7 +17,7 @@ use super::leases::{LeaseHeader, WantedLease, named, one_call, store_under};
 use super::listing::time;
 use super::lookup::{Accepted, CACHE_STATUS, Found, find, json_type, number, wanted};
 use super::negotiate;
-use super::params::{Params, names};
+use super::params::{Headers, Params, names};
 use super::problem::{Problem, Result};
 use super::state::Api;
 use super::write::{Stored, Terms, Times, TtlSource, failed_precondition, ttl, validators, version};
@@ -157,7 +157,7 @@ pub(super) async fn get(
     State(api): State<Api>,
     caller: Reader,
     Params(params): Params<GetParams>,
-    headers: HeaderMap,
+    Headers(headers): Headers,
 ) -> Result<Response> {
     let key = api.key(caller.namespace(), &params.url, params.variant.as_deref())?;
     let fields = names("fields", params.fields.as_deref())?.map(Projection::new);
@@ -234,7 +234,7 @@ pub(super) async fn put(
     State(api): State<Api>,
     caller: Writer,
     Params(params): Params<PutParams>,
-    headers: HeaderMap,
+    Headers(headers): Headers,
     body: Body,
 ) -> Result<Response> {
     let key = api.key(caller.namespace(), &params.url, params.variant.as_deref())?;
@@ -273,7 +273,7 @@ pub(super) async fn patch(
     State(api): State<Api>,
     caller: Writer,
     Params(params): Params<PatchParams>,
-    headers: HeaderMap,
+    Headers(headers): Headers,
     body: Body,
 ) -> Result<Response> {
     let key = api.key(caller.namespace(), &params.url, params.variant.as_deref())?;
@@ -355,7 +355,7 @@ pub(super) async fn delete(
     State(api): State<Api>,
     caller: Writer,
     Params(params): Params<DeleteParams>,
-    headers: HeaderMap,
+    Headers(headers): Headers,
 ) -> Result<Response> {
     let key = api.key(caller.namespace(), &params.url, params.variant.as_deref())?;
     let condition = negotiate::condition(&headers, api.clock.now())?;

@@ -4,7 +4,6 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
-use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -13,7 +12,7 @@ use super::caller::{Reader, Writer};
 use super::leases::{LeaseHeader, named, store_under};
 use super::listing::{ListParams, Summary, cursor_text};
 use super::negotiate;
-use super::params::Params;
+use super::params::{Headers, Params};
 use super::problem::{Problem, Result};
 use super::state::Api;
 use super::write::{Stored, Terms, Times, TtlSource, ttl};
@@ -82,7 +81,7 @@ pub(super) async fn post(
     State(api): State<Api>,
     caller: Writer,
     Params(params): Params<PostParams>,
-    headers: HeaderMap,
+    Headers(headers): Headers,
     body: Body,
 ) -> Result<Response> {
     let now = api.clock.now();

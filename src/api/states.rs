@@ -7,7 +7,6 @@ use std::marker::PhantomData;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::HeaderMap;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
@@ -20,7 +19,7 @@ use super::caller::Reader;
 use super::leases;
 use super::listing::shown;
 use super::lookup::{Accepted, Missed, count_miss, count_state, is_news, json_type, wanted};
-use super::params::{NoParams, Params};
+use super::params::{Headers, NoParams, Params};
 use super::problem::{Problem, Result};
 use super::state::Api;
 use crate::domain::document::MAX_FIELDS;
@@ -256,7 +255,7 @@ pub(super) async fn lookup(
     State(api): State<Api>,
     caller: Reader,
     _: Params<NoParams>,
-    headers: HeaderMap,
+    Headers(headers): Headers,
     body: Body,
 ) -> Result<Response> {
     let upload = receive(&api, &headers, body, Accepts::Json).await?.at_most(MAX_DECODED_BYTES);

@@ -6,7 +6,6 @@ use axum::extract::State;
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
@@ -14,7 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::body::{Lines, ndjson};
 use super::caller::{Reader, Writer};
 use super::listing::ListParams;
-use super::params::Params;
+use super::params::{Headers, Params};
 use super::problem::{Problem, Result};
 use super::record::{LARGE_LINE_BYTES, Line, Record, document_line, export_head, line_error};
 use super::state::Api;
@@ -181,7 +180,7 @@ pub(super) async fn import(
     State(api): State<Api>,
     caller: Writer,
     Params(params): Params<ImportParams>,
-    headers: HeaderMap,
+    Headers(headers): Headers,
     body: Body,
 ) -> Result<Json<ImportReport>> {
     let namespace = caller.namespace().clone();

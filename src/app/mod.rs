@@ -143,6 +143,11 @@ impl App {
         self.address
     }
 
+    /// What handlers share: whoever asks the service without a network makes a router of it.
+    pub fn api(&self) -> &Api {
+        &self.api
+    }
+
     /// What to tell whoever started it.
     pub fn summary(&self) -> Summary {
         Summary {

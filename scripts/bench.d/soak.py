@@ -11,7 +11,6 @@ from processes import Process, ask, start_service
 from table import AtLeast, Bound, Row, Series
 from traffic import Interval, Traffic, counter
 
-RATE = 2000
 INTERVAL_SECONDS = 10
 # More keys than fit: eviction goes on. What is short lives less long than the run: so does the sweep.
 KEYS = 60_000
@@ -37,7 +36,7 @@ def rows(bench: Bench) -> list[Row]:
     with process as service:
         traffic = Traffic(bench.loop_of("traffic"), service, "--entries", KEYS, "--corpus", bench.small_corpus,
                           "--clients", CLIENTS)
-        options = ["--mix", MIX, "--rate", RATE, "--zipf", 0.9, "--may-miss", "--ttl", 20, "--interval", INTERVAL_SECONDS,
+        options = ["--mix", MIX, "--rate", bench.options.rate, "--zipf", 0.9, "--may-miss", "--ttl", 20, "--interval", INTERVAL_SECONDS,
                    "--seconds", bench.options.minutes * 60]
         for line in traffic.lines(*options):
             for name, value in observe(service, data_dir, line).items():
@@ -51,7 +50,7 @@ def rows(bench: Bench) -> list[Row]:
             expect(removed > 0, f"nothing was removed for the reason {reason}")
         health = ask(service.address, "GET", "/health")
         expect(b'"healthy"' in health.body, f"the service says {health.body!r}")
-    return [*verdicts(series), *(Series(name, name.split()[-1], points) for name, points in series.items())]
+    return [*verdicts(series, bench.options.rate), *(Series(name, name.split()[-1], points) for name, points in series.items())]
 
 
 def observe(service: Process, data_dir: Path, line: Interval) -> dict[str, float]:
@@ -83,7 +82,7 @@ def errors(service: Process) -> float:
     return total
 
 
-def verdicts(series: dict[str, list[tuple[float, float]]]) -> list[Row]:
+def verdicts(series: dict[str, list[tuple[float, float]]], rate: float) -> list[Row]:
     """The last two thirds against what flat means."""
     def late(name: str) -> list[tuple[float, float]]:
         return series[name][len(series[name]) // 3:]
@@ -99,7 +98,7 @@ def verdicts(series: dict[str, list[tuple[float, float]]]) -> list[Row]:
         middle, last = values[:len(values) // 2], values[len(values) // 2:]
         table.append(Bound(f"p99 of {operation}, last third over middle third", "×", [median(last) / median(middle)], 1.5))
     done = mean(value for _, value in late("requests in an interval, number"))
-    table.append(AtLeast("requests done of those that were due", [done / (RATE * INTERVAL_SECONDS)], 0.98,
-                         f"{done / INTERVAL_SECONDS:,.0f}/s of {RATE:,}/s"))
+    table.append(AtLeast("requests done of those that were due", [done / (rate * INTERVAL_SECONDS)], 0.98,
+                         f"{done / INTERVAL_SECONDS:,.0f}/s of {rate:,.0f}/s"))
     table.append(Bound("server errors", "errors", [series["server errors so far, number"][-1][1]], 0.0))
     return table

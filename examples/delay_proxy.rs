@@ -1,18 +1,16 @@
-//! Puts a server at a distance: a TCP proxy that hands on what it receives so many milliseconds later, each way.
+//! Puts a server at a distance: a TCP proxy that hands on what it receives so many microseconds later, each way.
 //!
-//! What comes meanwhile is handed on as much later: it limits no throughput. It prints the address that it listens on.
+//! What comes meanwhile is handed on as much later: it limits no throughput. Threads sleep to within some 60 µs, where the
+//! timers of an async runtime would round up to the next millisecond, and hide what they are to show. It prints the
+//! address that it listens on.
 
-use std::net::SocketAddr;
-use std::time::Duration;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
 use clap::Parser;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
 
 /// Pieces on their way at once, each way of a connection.
 const PIECES: usize = 1024;
@@ -26,62 +24,52 @@ struct Arguments {
     #[arg(long)]
     upstream: SocketAddr,
     /// How much later, each way.
-    #[arg(long, default_value_t = 4)]
-    millis: u64,
-}
-
-fn main() -> std::io::Result<()> {
-    let arguments = Arguments::parse();
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(run(arguments))
+    #[arg(long, default_value_t = 2000)]
+    micros: u64,
 }
 
 #[expect(clippy::print_stdout, reason = "whoever starts it needs the address")]
-async fn run(Arguments { upstream, millis }: Arguments) -> std::io::Result<()> {
-    let delay = Duration::from_millis(millis);
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
+fn main() -> std::io::Result<()> {
+    let Arguments { upstream, micros } = Arguments::parse();
+    let delay = Duration::from_micros(micros);
+    let listener = TcpListener::bind("127.0.0.1:0")?;
     println!("{}", listener.local_addr()?);
-    let mut connections = JoinSet::new();
     loop {
-        let (client, _) = listener.accept().await?;
-        // Who hangs up, here or there, ends a connection and nothing else.
-        connections.spawn(async move { connect(client, upstream, delay).await.ok() });
-        while connections.try_join_next().is_some() {}
+        let (client, _) = listener.accept()?;
+        connect(&client, upstream, delay)?;
     }
 }
 
-async fn connect(client: TcpStream, upstream: SocketAddr, delay: Duration) -> std::io::Result<()> {
-    let server = TcpStream::connect(upstream).await?;
-    client.set_nodelay(true)?;
-    server.set_nodelay(true)?;
-    let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
-    tokio::try_join!(hand_on(from_client, to_server, delay), hand_on(from_server, to_client, delay))?;
+/// Four threads: one that receives and one that sends, each way. They end when somebody hangs up.
+fn connect(client: &TcpStream, upstream: SocketAddr, delay: Duration) -> std::io::Result<()> {
+    let server = TcpStream::connect(upstream)?;
+    for (from, to) in [(client, &server), (&server, client)] {
+        to.set_nodelay(true)?;
+        let (from, to) = (from.try_clone()?, to.try_clone()?);
+        let (pieces, late) = sync_channel(PIECES);
+        thread::spawn(move || receive(from, &pieces, delay));
+        thread::spawn(move || send(&late, to));
+    }
     Ok(())
 }
 
-/// Hands on one way of a connection until its end.
-async fn hand_on(mut from: OwnedReadHalf, to: OwnedWriteHalf, delay: Duration) -> std::io::Result<()> {
-    let (pieces, late) = mpsc::channel(PIECES);
-    let receive = async move {
-        let mut buffer = BytesMut::new();
-        loop {
-            buffer.reserve(PIECE_BYTES);
-            if from.read_buf(&mut buffer).await? == 0 {
-                return Ok(());
-            }
-            if pieces.send((Instant::now() + delay, buffer.split().freeze())).await.is_err() {
-                return Ok(());
-            }
+fn receive(mut from: TcpStream, pieces: &SyncSender<(Instant, Vec<u8>)>, delay: Duration) {
+    let mut buffer = vec![0; PIECE_BYTES];
+    while let Ok(read @ 1..) = from.read(&mut buffer) {
+        if pieces.send((Instant::now() + delay, buffer[..read].to_vec())).is_err() {
+            break;
         }
-    };
-    tokio::try_join!(receive, send(late, to))?;
-    Ok(())
+    }
 }
 
 /// Sends each piece when its time has come, and says at the end that there is no more.
-async fn send(mut late: mpsc::Receiver<(Instant, Bytes)>, mut to: OwnedWriteHalf) -> std::io::Result<()> {
-    while let Some((at, piece)) = late.recv().await {
-        sleep_until(at).await;
-        to.write_all(&piece).await?;
+fn send(late: &Receiver<(Instant, Vec<u8>)>, mut to: TcpStream) {
+    for (at, piece) in late {
+        thread::sleep(at.saturating_duration_since(Instant::now()));
+        if to.write_all(&piece).is_err() {
+            break;
+        }
     }
-    to.shutdown().await
+    // Who has hung up already needs not be told.
+    drop(to.shutdown(Shutdown::Both));
 }

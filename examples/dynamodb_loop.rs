@@ -2,6 +2,8 @@
 //!
 //! Its items hold what the service stores of the same documents, and its client has the settings of the service's.
 
+#[path = "measure/cpu.rs"]
+mod cpu;
 mod measure;
 
 use std::path::PathBuf;
@@ -22,6 +24,7 @@ use crawlcache::config::Config;
 use crawlcache::domain::document::encode;
 use tokio::task::JoinSet;
 
+use cpu::cpu_ticks;
 use measure::{Latencies, read_corpus, report, url_of};
 
 #[derive(Clone, Parser)]
@@ -77,6 +80,8 @@ fn main() -> Result<()> {
 async fn run(arguments: Arguments) -> Result<()> {
     let bare = Arc::new(Bare::new(&arguments).await?);
     let mut clients = JoinSet::new();
+    // What was made ready until here is not part of the work.
+    let spent = cpu_ticks(std::process::id())?;
     let begun = Instant::now();
     let end = begun + Duration::from_secs_f64(arguments.seconds);
     for _ in 0..arguments.clients {
@@ -87,7 +92,9 @@ async fn run(arguments: Arguments) -> Result<()> {
     while let Some(client) = clients.join_next().await {
         latencies.push(client??);
     }
-    println!("{}", report(latencies, begun.elapsed()));
+    let mut whole = report(latencies, begun.elapsed());
+    whole["cpu_ticks"] = (cpu_ticks(std::process::id())? - spent).into();
+    println!("{whole}");
     Ok(())
 }
 

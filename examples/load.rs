@@ -3,6 +3,8 @@
 //! Each client has one connection and sends its next request when it has the last answer. Any answer that is not
 //! as expected, in status, length or beginning, ends the run.
 
+#[path = "measure/cpu.rs"]
+mod cpu;
 mod measure;
 mod works;
 
@@ -13,6 +15,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use tokio::task::JoinSet;
 
+use cpu::cpu_ticks;
 use measure::{Latencies, report};
 use works::{Client, Dice, Failure, Kind, Work};
 
@@ -72,17 +75,6 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
     }
     println!("{whole}");
     Ok(())
-}
-
-/// User and system time of a process so far, of all its threads, in ticks of the kernel.
-fn cpu_ticks(pid: u32) -> Result<u64, Failure> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The second field is the program's name in parentheses, which may hold spaces.
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_ascii_whitespace().collect();
-    let ticks = |place: usize| {
-        fields.get(place).ok_or("the kernel says less than it should")?.parse::<u64>().map_err(Failure::from)
-    };
-    Ok(ticks(11)? + ticks(12)?)
 }
 
 /// Works on one connection until the end, and returns the latencies of each part.

@@ -2,6 +2,8 @@
 //!
 //! It also fills a store: `--entries N` puts N results, each document compressed once.
 
+#[path = "measure/cpu.rs"]
+mod cpu;
 mod measure;
 
 use std::path::PathBuf;
@@ -21,6 +23,7 @@ use crawlcache::store::sqlite::{Options, SqliteStore};
 use crawlcache::store::{Condition, Put, PutOutcome, ResultStore};
 use tokio::task::JoinSet;
 
+use cpu::cpu_ticks;
 use measure::{Latencies, document_of, read_corpus, report, url_among};
 
 #[derive(Clone, Parser)]
@@ -79,6 +82,8 @@ async fn run(arguments: Arguments) -> Result<()> {
     let store = SqliteStore::open(&options, &clock, &Metrics::new())?;
     let putter = Arc::new(Putter::new(store.clone(), clock, &arguments)?);
     let mut clients = JoinSet::new();
+    // What was made ready until here is not part of the work.
+    let spent = cpu_ticks(std::process::id())?;
     let begun = Instant::now();
     let end = begun + Duration::from_secs_f64(arguments.seconds);
     for _ in 0..arguments.clients {
@@ -89,7 +94,9 @@ async fn run(arguments: Arguments) -> Result<()> {
     while let Some(client) = clients.join_next().await {
         latencies.push(client??);
     }
-    println!("{}", report(latencies, begun.elapsed()));
+    let mut whole = report(latencies, begun.elapsed());
+    whole["cpu_ticks"] = (cpu_ticks(std::process::id())? - spent).into();
+    println!("{whole}");
     store.close().await;
     Ok(())
 }

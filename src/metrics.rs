@@ -1,4 +1,4 @@
-//! The catalogue of metrics: every name, its help, its labels, and every series at zero from the start.
+//! The catalogue of metrics: every name, its help, its labels, and the series that are at zero from the start.
 //!
 //! The doc comment of a field is its HELP text. No label ever carries a url, host, session or token.
 

@@ -188,7 +188,8 @@ def small(rows: list[dict[str, Any]], title: str, draw: Any, along: str) -> Figu
     units = sorted({row["unit"] for row in rows})
     for axes, row in zip(panels.flat, rows):
         draw(axes, row)
-        unit = f", {row['unit']}" if len(units) > 1 else ""
+        named = row["name"].endswith(row["unit"])
+        unit = f", {row['unit']}" if len(units) > 1 and not named else ""
         axes.set_title(f"{short(row['name'].partition(': ')[0])}{unit}", fontsize=9.5, loc="left", color=INK)
         axes.tick_params(labelsize=8.5, labelcolor=MUTED)
         axes.yaxis.set_major_locator(pyplot.MaxNLocator(3))

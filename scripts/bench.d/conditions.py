@@ -16,13 +16,13 @@ def conditions(options: argparse.Namespace) -> dict[str, str]:
     """Each with its name."""
     memory_kib = int(field("/proc/meminfo", r"^MemTotal:\s*(\d+)") or 0)
     return {
-        "commit": said("git", "describe", "--always", "--dirty"),
+        "commit": "of the programs given" if options.programs else said("git", "describe", "--always", "--dirty"),
         "profile": "as given" if options.programs else options.profile,
         "rustc": said("rustc", "--version").removeprefix("rustc ").partition(" ")[0],
         "processor": field("/proc/cpuinfo", r"^model name\s*: (.*)$"),
         "cores": str(os.cpu_count()),
         "memory": f"{memory_kib / (1 << 20):.1f} GiB",
-        "kernel": platform.release(),
+        "kernel": ".".join(platform.release().split(".")[:2]),
         "load before": f"{os.getloadavg()[0]:.2f}",
         "rounds": f"{options.rounds} of {options.seconds:g} s, of {min(options.seconds, 1):g} s without a target",
         "clients": f"{options.clients} on {options.threads} wrk threads",

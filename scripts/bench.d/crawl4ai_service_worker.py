@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sqlite3
 import sys
 from pathlib import Path
 from typing import Any
@@ -47,8 +48,28 @@ async def get(number: int) -> None:
     expect(found is not None and found.html == DOCUMENTS[number]["html"], f"page {number} of Crawl4AI's cache")
 
 
+# Made beforehand, as the load generator's documents are: only the cache is measured.
+READY: list[CrawlResult] = []
+
+
 async def put(number: int) -> None:
-    await manager.acache_url(result(number, f"<!-- {number} -->"))
+    ready, mark = READY[number % len(READY)], f"<!-- {number} -->"
+    own = {"url": f"{PAGE}{number}", "html": ready.html + mark, "cleaned_html": (ready.cleaned_html or "") + mark}
+    await manager.acache_url(ready.model_copy(update=own))
+
+
+async def puts(seconds: float, at_once: int, first: int) -> dict[str, float]:
+    """Its manager logs what fails, and raises nothing: the rows are counted."""
+    READY[:] = READY or [result(number) for number in range(len(DOCUMENTS))]
+    before = stored()
+    report = await run_tasks(put, seconds, at_once, first)
+    expect(stored() - before == report["requests"], "not every put was stored by Crawl4AI's manager")
+    return report
+
+
+def stored() -> int:
+    with sqlite3.connect(DIRECTORY / ".crawl4ai" / "crawl4ai.db") as database:
+        return int(database.execute("SELECT count(*) FROM crawled_data").fetchone()[0])
 
 
 async def fill() -> object:
@@ -64,7 +85,7 @@ async def serve() -> None:
     works: dict[str, Any] = {
         "fill": fill,
         "get": lambda seconds, at_once: run_tasks(get, seconds, at_once),
-        "put": lambda seconds, at_once, first: run_tasks(put, seconds, at_once, first),
+        "put": puts,
     }
     for request in requests():
         answer(await works[request.pop("work")](**request))

@@ -33,8 +33,10 @@ def write(page: Path, results: dict[str, Any]) -> None:
 
 def figures(results: dict[str, Any], folder: Path) -> str:
     """The text between the markers, with those charts that are there."""
-    conditions = " · ".join(f"{name} {value}" for name, value in results["conditions"].items())
-    parts = ["", f"Measured under these conditions: {conditions}.", ""]
+    parts = ["", f"Measured under these conditions: {listed(results['conditions'])}.", ""]
+    for other in results.get("other runs", []):
+        groups = ", ".join(f"`{group}`" for group in other["groups"])
+        parts += [f"In a run of their own: {groups} ({listed(other['conditions'])}).", ""]
     for name, shown in CHARTS.items():
         if (folder / "bench" / f"{name}.svg").exists():
             parts += [f"![{shown}](bench/{name}.svg)", ""]
@@ -48,6 +50,10 @@ def figures(results: dict[str, Any], folder: Path) -> str:
         parts += ["", f"### `{group}`" + (f" ({seconds:.0f} s)" if seconds is not None else ""), ""]
         parts += table(TITLES, [row["cells"] for row in rows])
     return "\n".join([*parts, "", ""])
+
+
+def listed(conditions: dict[str, str]) -> str:
+    return " · ".join(f"{name} {value}" for name, value in conditions.items() if value)
 
 
 def table(titles: list[str], rows: list[list[str]]) -> list[str]:

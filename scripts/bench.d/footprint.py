@@ -31,7 +31,7 @@ def start_rows(bench: Bench) -> list[Row]:
     return [
         Bound("start to ready, new directory", "ms", fresh, 100.0),
         Bound("start to ready, known directory", "ms", known, 100.0),
-        Bound("idle memory", "MiB", resident, 30.0),
+        Bound("idle memory", "MB", [mib * (1 << 20) / 1e6 for mib in resident], 30.0),
     ]
 
 

@@ -77,7 +77,7 @@ def list_rows(bench: Bench) -> list[Row]:
             "first page": f"/v1/results?limit={PAGE}",
             f"page at {int(entries * DEEP):,}": deep(service, int(entries * DEEP)),
             "filtered by host": f"/v1/results?limit={PAGE}&host=bench.example",
-            "filtered by prefix": f"/v1/results?limit={PAGE}&prefix={prefix}",
+            "filtered by a prefix of the newest": f"/v1/results?limit={PAGE}&prefix={prefix}",
             "filtered by prefix and status": f"/v1/results?limit={PAGE}&prefix={some}&status=200",
         }
         rows: list[Row] = []

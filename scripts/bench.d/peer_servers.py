@@ -184,7 +184,7 @@ def start_webdis(program: str, folder: Path, redis: Process) -> Peer:
     (folder / "webdis.json").write_text(json.dumps({
         "redis_host": redis.address.partition(":")[0], "redis_port": int(redis.address.partition(":")[2]),
         "http_host": address.partition(":")[0], "http_port": int(address.partition(":")[2]),
-        "threads": cores(), "daemonize": False, "database": 0, "verbosity": 0, "logfile": "/dev/null",
+        "threads": cores(), "pool_size": 20, "daemonize": False, "database": 0, "verbosity": 0, "logfile": "/dev/null",
     }))
     peer = launch([program, folder / "webdis.json"], address, folder)
     peer.behind = (redis,)

@@ -16,7 +16,8 @@ INTERVAL_SECONDS = 10
 KEYS = 60_000
 FILLED = 40_000
 MIX = "get=750,plain=100,put=40,change=40,short=20,session=30,delete=10,list=4,lookup=3,batch=3"
-CLIENTS = 128
+# Connections for each request a second: each has a session of its own, which must be asked for before it expires.
+CLIENTS_PER_RATE = 128 / 2000
 SETTINGS = {
     "CRAWLCACHE_SQLITE__MAX_BYTES": str(160 << 20),
     "CRAWLCACHE_SQLITE__SWEEP_SECONDS": "5",
@@ -35,7 +36,7 @@ def rows(bench: Bench) -> list[Row]:
     process, _ = start_service(bench.service, data_dir, SETTINGS)
     with process as service:
         traffic = Traffic(bench.loop_of("traffic"), service, "--entries", KEYS, "--corpus", bench.small_corpus,
-                          "--clients", CLIENTS)
+                          "--clients", max(1, round(bench.options.rate * CLIENTS_PER_RATE)))
         options = ["--mix", MIX, "--rate", bench.options.rate, "--zipf", 0.9, "--may-miss", "--ttl", 20, "--interval", INTERVAL_SECONDS,
                    "--seconds", bench.options.minutes * 60]
         for line in traffic.lines(*options):

@@ -242,23 +242,6 @@ class Series:
         return {"kind": "series", "name": self.name, "unit": self.unit, "points": self.points, "met": None}
 
 
-@dataclass
-class LeftOut:
-    """A row that could not be measured here, and why."""
-
-    name: str
-    why: str
-
-    def met(self) -> bool | None:
-        return None
-
-    def cells(self) -> list[str]:
-        return [self.name, "left out", self.why, "", "", "", "", ""]
-
-    def as_dict(self) -> dict[str, Any]:
-        return {"kind": "left out", "name": self.name, "why": self.why}
-
-
 Row = Versus | Alone | Figure | Bound | AtLeast | Curve | During | Series | LeftOut
 
 TITLES = ["work", "measured (min–max)", "against (min–max)", "ratio", "target", "met", "CPU µs", "p50 / p99 / p99.9 ms"]

@@ -17,7 +17,7 @@ class Worker(Process):
 
     def __init__(self, python: Path, program: Path, *arguments: str | Path) -> None:
         command: list[str | Path] = [python, program, *arguments]
-        # Nothing of the session that runs the benchmarks: neither its proxies nor its credentials.
+        # Nothing of the environment that it is started from: neither its proxies nor its credentials.
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "CRAWLCACHE_"))}
         environment = {name: value for name, value in kept.items() if not name.lower().endswith("_proxy")}
         child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)

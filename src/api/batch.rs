@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -12,12 +11,12 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 
-use super::body::{Lines, json, ndjson};
+use super::body::{Lines, Sent, json, ndjson};
 use super::caller::{Reader, Writer};
 use super::listing::shown;
 use super::lookup::{Accepted, find, wanted};
 use super::negotiate;
-use super::params::{Headers, NoParams, Params};
+use super::params::{NoParams, Params};
 use super::problem::{Problem, Result};
 use super::record::{LARGE_LINE_BYTES, Line, Record, document_line, ready};
 use super::state::Api;
@@ -70,8 +69,7 @@ pub(super) async fn get(
     State(api): State<Api>,
     caller: Reader,
     _: Params<NoParams>,
-    Headers(headers): Headers,
-    body: Body,
+    Sent { headers, body }: Sent,
 ) -> Result<Response> {
     let request: BatchGetRequest = json(&api, &headers, body).await?;
     let keys = request.keys.within("keys")?;
@@ -155,8 +153,7 @@ pub(super) async fn put(
     State(api): State<Api>,
     caller: Writer,
     _: Params<NoParams>,
-    Headers(headers): Headers,
-    body: Body,
+    Sent { headers, body }: Sent,
 ) -> Result<Response> {
     let namespace = caller.namespace().clone();
     let mut lines = Lines::of(&api, &headers, body)?;

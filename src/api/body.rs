@@ -1,10 +1,12 @@
-//! Request bodies: received within limits, and response bodies made from readers.
+//! Request bodies: handed over with the headers, received within limits; and response bodies made from readers.
 
+use std::convert::Infallible;
 use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
+use axum::extract::{FromRequest, Request};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
@@ -29,6 +31,25 @@ const MAX_JSON_BYTES: u64 = 16 << 20;
 
 /// How much of a reader is sent at a time.
 const CHUNK_BYTES: usize = 256 << 10;
+
+/// The headers and the body of a request, which are taken, not copied.
+///
+/// It takes the whole request, so that axum has it as the last argument of a handler only: whatever else looks at the
+/// headers, such as who is calling, has looked by then.
+#[derive(Debug)]
+pub(super) struct Sent {
+    pub(super) headers: HeaderMap,
+    pub(super) body: Body,
+}
+
+impl<S: Send + Sync> FromRequest<S> for Sent {
+    type Rejection = Infallible;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Infallible> {
+        let (parts, body) = request.into_parts();
+        Ok(Self { headers: parts.headers, body })
+    }
+}
 
 /// A body that has arrived, with the memory it was granted.
 #[derive(Debug)]

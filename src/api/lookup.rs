@@ -195,9 +195,8 @@ pub(super) async fn look(
             Err(missed) => missed,
         },
     };
-    // Expired failures are among the others no more, and to those who want failed results they are news of a kind.
     let is_plain = missed.version.is_none() && accepted.quality != Wanted::Failed;
-    let others = if is_plain { others(api, key).await } else { None };
+    let others = if is_plain { others(api, key, None).await } else { None };
     if let Some(second) = accepted.second(api.guard(), key)
         && others.as_ref().is_none_or(|others| others.may_have(&second))
         // An error here is no reason to fail what is a miss anyway.
@@ -209,11 +208,8 @@ pub(super) async fn look(
             Err(second) => missed = missed.and(second),
         }
     }
-    if missed.reason == MissReason::Absent {
-        let others = if others.is_some() { others } else { self::others(api, key).await };
-        if others.is_some_and(|others| others.has_variants(key)) {
-            missed.reason = MissReason::Variant;
-        }
+    if missed.reason == MissReason::Absent && has_variants(api, key, is_plain, others).await {
+        missed.reason = MissReason::Variant;
     }
     Ok(Err(missed))
 }
@@ -258,31 +254,48 @@ fn unreachable_owner(reason: MissReason) -> Problem {
     Problem::new("unavailable", detail).with("reason", reason.as_str())
 }
 
-/// What else is stored under the url of a key. Most urls that a crawler asks for are new, and then it is nothing: one
-/// question instead of one for the failed result and one for other variants.
-struct Others(Vec<Meta>);
-
-/// Enough to see one that is not the good or the failed result of the variant itself.
-const ENOUGH_OTHERS: usize = 3;
+/// What is stored under the url of a key, whatever the variant. Most urls that a crawler asks for are new, and then it is
+/// nothing: one question instead of one for the failed result and one for other variants.
+struct Others {
+    found: Vec<Meta>,
+    /// Whether nothing else is there.
+    complete: bool,
+}
 
 /// Nothing where the store cannot say. An error is no reason to fail what is a miss anyway.
-async fn others(api: &Api, key: &Key) -> Option<Others> {
+async fn others(api: &Api, key: &Key, live_at: Option<Timestamp>) -> Option<Others> {
+    /// One more than the results that the variant itself can have: the good one and the failed one.
+    const ENOUGH: usize = 3;
     if !api.results.finds_variants() {
         return None;
     }
     let filter = ListFilter::Url(key.url().to_owned());
-    let live_at = Some(api.clock.now());
-    let query = ListQuery { filter, live_at, ..ListQuery::all(key.namespace(), ENOUGH_OTHERS) };
-    Some(Others(api.results.list(&query).await.ok()?.items))
+    let query = ListQuery { filter, live_at, ..ListQuery::all(key.namespace(), ENOUGH) };
+    let page = api.results.list(&query).await.ok()?;
+    Some(Others { found: page.items, complete: page.next.is_none() })
 }
 
 impl Others {
     fn may_have(&self, key: &Key) -> bool {
-        self.0.len() == ENOUGH_OTHERS || self.0.iter().any(|meta| meta.key == *key)
+        !self.complete || self.found.iter().any(|meta| meta.key == *key)
     }
 
-    fn has_variants(&self, key: &Key) -> bool {
-        self.0.iter().any(|meta| meta.key.caller_variant() != key.caller_variant())
+    /// Whether another variant is among what was found that has not expired.
+    fn has_variants(&self, key: &Key, now: Timestamp) -> bool {
+        let is_other = |meta: &&Meta| meta.key.caller_variant() != key.caller_variant();
+        self.found.iter().filter(is_other).any(|meta| meta.expires_at >= now)
+    }
+}
+
+/// Whether the url is there under other variants; `known` is what has been seen where the store was `asked`.
+async fn has_variants(api: &Api, key: &Key, asked: bool, known: Option<Others>) -> bool {
+    let now = api.clock.now();
+    match known {
+        Some(known) if known.has_variants(key, now) => true,
+        Some(Others { complete: true, .. }) => false,
+        // What could not be answered a moment ago is not asked again.
+        None if asked => false,
+        _ => others(api, key, Some(now)).await.is_some_and(|live| live.has_variants(key, now)),
     }
 }
 

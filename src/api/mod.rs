@@ -114,12 +114,13 @@ fn compression() -> CompressionLayer<impl Predicate> {
     CompressionLayer::new().compress_when(worth_it)
 }
 
-/// Every good answer of every route has its series, and so has what goes wrong here: a rate of errors is 0, not absent.
+/// Every good answer of every route has its series, and so has what goes wrong here: a rate of errors is 0, not absent,
+/// and the first burst of them is counted.
 /// A mistake of a client gets one when it first happens: most of the documented answers are mistakes that most services
 /// never see, and each would be 19 lines of every scrape.
 fn start_at_zero(api: &Api) {
     for served in uncompressed().chain(compressed()).flat_map(|route| (route.operations)()) {
-        for status in served.good_statuses().chain(["500"]) {
+        for status in served.own_statuses() {
             for method in &served.methods {
                 api.metrics.http_request_duration.with_label_values(&[method, served.path.as_str(), status]);
             }

@@ -1,9 +1,6 @@
 //! Query parameters: unknown ones are refused, and every mistake names its parameter.
 
-use std::convert::Infallible;
-
 use axum::extract::FromRequestParts;
-use http::HeaderMap;
 use http::request::Parts;
 use serde::de::DeserializeOwned;
 
@@ -14,18 +11,6 @@ use super::query;
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NoParams {}
-
-/// The headers of the request, which are taken, not copied: in a handler, it follows what else looks at them.
-#[derive(Debug)]
-pub(super) struct Headers(pub(super) HeaderMap);
-
-impl<S: Send + Sync> FromRequestParts<S> for Headers {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
-        Ok(Self(std::mem::take(&mut parts.headers)))
-    }
-}
 
 /// The query string as a typed struct, which denies unknown fields.
 #[derive(Debug)]

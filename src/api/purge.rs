@@ -1,16 +1,15 @@
 //! `/v1/results/purge`: deletes by host, prefix or age.
 
 use axum::Json;
-use axum::body::Body;
 use axum::extract::State;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::body::json;
+use super::body::{Sent, json};
 use super::caller::Writer;
 use super::listing::filter;
-use super::params::{Headers, NoParams, Params};
+use super::params::{NoParams, Params};
 use super::problem::{Problem, Result};
 use super::result::remove;
 use super::state::Api;
@@ -67,8 +66,7 @@ pub(super) async fn purge(
     State(api): State<Api>,
     caller: Writer,
     _: Params<NoParams>,
-    Headers(headers): Headers,
-    body: Body,
+    Sent { headers, body }: Sent,
 ) -> Result<Json<PurgeReport>> {
     let request: PurgeRequest = json(&api, &headers, body).await?;
     let named = [&request.host, &request.prefix, &request.url].into_iter().any(Option::is_some);

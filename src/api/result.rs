@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
@@ -10,14 +9,14 @@ use http::{HeaderValue, StatusCode};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::body::{Accepts, blocking, encode_upload, receive};
+use super::body::{Accepts, Sent, blocking, encode_upload, receive};
 use super::caller::{Reader, Writer};
 use super::hosts;
 use super::leases::{LeaseHeader, WantedLease, named, one_call, store_under};
 use super::listing::time;
 use super::lookup::{Accepted, CACHE_STATUS, Found, find, json_type, number, wanted};
 use super::negotiate;
-use super::params::{Headers, Params, names};
+use super::params::{Params, names};
 use super::problem::{Problem, Result};
 use super::state::Api;
 use super::write::{Stored, Terms, Times, TtlSource, failed_precondition, ttl, validators, version};
@@ -157,7 +156,7 @@ pub(super) async fn get(
     State(api): State<Api>,
     caller: Reader,
     Params(params): Params<GetParams>,
-    Headers(headers): Headers,
+    Sent { headers, .. }: Sent,
 ) -> Result<Response> {
     let key = api.key(caller.namespace(), &params.url, params.variant.as_deref())?;
     let fields = names("fields", params.fields.as_deref())?.map(Projection::new);
@@ -234,8 +233,7 @@ pub(super) async fn put(
     State(api): State<Api>,
     caller: Writer,
     Params(params): Params<PutParams>,
-    Headers(headers): Headers,
-    body: Body,
+    Sent { headers, body }: Sent,
 ) -> Result<Response> {
     let key = api.key(caller.namespace(), &params.url, params.variant.as_deref())?;
     let now = api.clock.now();
@@ -273,8 +271,7 @@ pub(super) async fn patch(
     State(api): State<Api>,
     caller: Writer,
     Params(params): Params<PatchParams>,
-    Headers(headers): Headers,
-    body: Body,
+    Sent { headers, body }: Sent,
 ) -> Result<Response> {
     let key = api.key(caller.namespace(), &params.url, params.variant.as_deref())?;
     let ttl = params.ttl.map(|seconds| ttl(&api, Some(seconds))).transpose()?;
@@ -355,7 +352,7 @@ pub(super) async fn delete(
     State(api): State<Api>,
     caller: Writer,
     Params(params): Params<DeleteParams>,
-    Headers(headers): Headers,
+    Sent { headers, .. }: Sent,
 ) -> Result<Response> {
     let key = api.key(caller.namespace(), &params.url, params.variant.as_deref())?;
     let condition = negotiate::condition(&headers, api.clock.now())?;

@@ -1,18 +1,17 @@
 //! `/v1/results`: the collection.
 
 use axum::Json;
-use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::body::{Accepts, encode_upload, receive};
+use super::body::{Accepts, Sent, encode_upload, receive};
 use super::caller::{Reader, Writer};
 use super::leases::{LeaseHeader, named, store_under};
 use super::listing::{ListParams, Summary, cursor_text};
 use super::negotiate;
-use super::params::{Headers, Params};
+use super::params::Params;
 use super::problem::{Problem, Result};
 use super::state::Api;
 use super::write::{Stored, Terms, Times, TtlSource, ttl};
@@ -81,8 +80,7 @@ pub(super) async fn post(
     State(api): State<Api>,
     caller: Writer,
     Params(params): Params<PostParams>,
-    Headers(headers): Headers,
-    body: Body,
+    Sent { headers, body }: Sent,
 ) -> Result<Response> {
     let now = api.clock.now();
     let (ttl, ttl_source) = (ttl(&api, params.ttl)?, TtlSource::of(params.ttl));

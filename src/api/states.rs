@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
-use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde::de::value::MapAccessDeserializer;
@@ -14,12 +13,12 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::body::{Accepts, read_json, receive};
+use super::body::{Accepts, Sent, read_json, receive};
 use super::caller::Reader;
 use super::leases;
 use super::listing::shown;
 use super::lookup::{Accepted, Missed, count_miss, count_state, is_news, json_type, wanted};
-use super::params::{Headers, NoParams, Params};
+use super::params::{NoParams, Params};
 use super::problem::{Problem, Result};
 use super::state::Api;
 use crate::domain::document::MAX_FIELDS;
@@ -255,8 +254,7 @@ pub(super) async fn lookup(
     State(api): State<Api>,
     caller: Reader,
     _: Params<NoParams>,
-    Headers(headers): Headers,
-    body: Body,
+    Sent { headers, body }: Sent,
 ) -> Result<Response> {
     let upload = receive(&api, &headers, body, Accepts::Json).await?.at_most(MAX_DECODED_BYTES);
     let raw = upload.source.read_whole(MAX_DECODED_BYTES)?.unwrap_or_default();

@@ -37,10 +37,12 @@ impl Served {
         Self { path, methods, operation: P::operation() }
     }
 
-    /// The statuses of its answers that are no mistakes.
-    pub(super) fn good_statuses(&self) -> impl Iterator<Item = &str> {
+    /// The statuses of its answers that are no mistakes of a client.
+    pub(super) fn own_statuses(&self) -> impl Iterator<Item = &str> {
         let statuses = self.operation.responses.responses.keys();
-        statuses.map(String::as_str).filter(|status| status.starts_with(['2', '3']))
+        // Those that every route has are added to the description later.
+        let documented = statuses.map(String::as_str).filter(|status| !status.starts_with('4'));
+        documented.chain(["500", "503"])
     }
 }
 
@@ -88,3 +90,17 @@ macro_rules! route {
     };
 }
 pub(super) use route;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_handlers_of_a_route_have_one_path() {
+        // All of them are served at the first one's.
+        for route in crate::api::uncompressed().chain(crate::api::compressed()) {
+            let paths: BTreeSet<_> = (route.operations)().into_iter().map(|served| served.path).collect();
+            assert_eq!(paths.len(), 1, "{paths:?}");
+        }
+    }
+}

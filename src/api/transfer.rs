@@ -1,7 +1,6 @@
 //! `/v1/results/export` and `import`: everything, streamed in bounded memory.
 
 use axum::Json;
-use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use bytes::Bytes;
@@ -10,10 +9,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 
-use super::body::{Lines, ndjson};
+use super::body::{Lines, Sent, ndjson};
 use super::caller::{Reader, Writer};
 use super::listing::ListParams;
-use super::params::{Headers, Params};
+use super::params::Params;
 use super::problem::{Problem, Result};
 use super::record::{LARGE_LINE_BYTES, Line, Record, document_line, export_head, line_error};
 use super::state::Api;
@@ -180,8 +179,7 @@ pub(super) async fn import(
     State(api): State<Api>,
     caller: Writer,
     Params(params): Params<ImportParams>,
-    Headers(headers): Headers,
-    body: Body,
+    Sent { headers, body }: Sent,
 ) -> Result<Json<ImportReport>> {
     let namespace = caller.namespace().clone();
     let mut lines = Lines::of(&api, &headers, body)?;

@@ -16,11 +16,11 @@ use serde_json::value::RawValue;
 use utoipa::IntoParams;
 
 use super::answers::{Answer, encode, sent_in_turn};
-use super::body::blocking;
+use super::body::{Sent, blocking};
 use super::caller::Reader;
 use super::lookup::{Accepted, Found, find, number, wanted};
 use super::negotiate;
-use super::params::{Headers, Params};
+use super::params::Params;
 use super::problem::{Problem, Result};
 use super::state::Api;
 use crate::domain::MissReason;
@@ -69,7 +69,7 @@ pub(super) async fn markdown(
     State(api): State<Api>,
     caller: Reader,
     Params(params): Params<ViewParams>,
-    Headers(headers): Headers,
+    Sent { headers, .. }: Sent,
 ) -> Result<Response> {
     let form = params.form.clone().unwrap_or_else(|| "raw_markdown".to_owned());
     view(&api, &caller, params, &headers, "markdown", move |raw| {
@@ -90,7 +90,7 @@ pub(super) async fn html(
     State(api): State<Api>,
     caller: Reader,
     Params(params): Params<ViewParams>,
-    Headers(headers): Headers,
+    Sent { headers, .. }: Sent,
 ) -> Result<Response> {
     view(&api, &caller, params, &headers, "html", |raw| {
         Ok(("text/html; charset=utf-8", text("html", &raw, None)?.into_bytes()))
@@ -108,7 +108,7 @@ pub(super) async fn screenshot(
     State(api): State<Api>,
     caller: Reader,
     Params(params): Params<ViewParams>,
-    Headers(headers): Headers,
+    Sent { headers, .. }: Sent,
 ) -> Result<Response> {
     view(&api, &caller, params, &headers, "screenshot", |raw| {
         let image = binary("screenshot", raw)?;
@@ -127,7 +127,7 @@ pub(super) async fn pdf(
     State(api): State<Api>,
     caller: Reader,
     Params(params): Params<ViewParams>,
-    Headers(headers): Headers,
+    Sent { headers, .. }: Sent,
 ) -> Result<Response> {
     view(&api, &caller, params, &headers, "pdf", |raw| Ok(("application/pdf", binary("pdf", raw)?))).await
 }

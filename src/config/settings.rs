@@ -417,9 +417,9 @@ pub struct Sqlite {
     pub readers: usize,
     /// The page cache of each connection.
     pub cache_bytes: u64,
-    /// What stored results may take before the coldest are evicted; 0 sets no bound.
+    /// What the database may take before the coldest results are evicted; 0 sets no bound.
     pub max_bytes: u64,
-    /// From one sweep of expired rows to the next.
+    /// From one sweep of what has expired, or is beyond the bound, to the next.
     pub sweep_seconds: u64,
     /// How many writes may wait for the writer.
     pub queue: usize,

@@ -1,4 +1,4 @@
-//! Removes what has expired from the embedded store, a small batch at a time.
+//! Removes what has expired from the embedded store, and what is beyond its bound, a small batch at a time.
 
 use std::time::Duration;
 
@@ -26,7 +26,9 @@ pub struct Sweep {
 }
 
 impl Sweep {
-    /// Removes everything that has expired, batch by batch, until nothing is left or `stop` is cancelled.
+    /// Removes everything that has expired, batch by batch, until nothing is left or `stop` is cancelled. It goes on
+    /// while that evicts what is beyond the bound: where little is written, nothing else brings a database within a
+    /// bound that was lowered.
     ///
     /// # Errors
     /// As any write; what was removed before stays removed.
@@ -43,6 +45,7 @@ impl Sweep {
             swept.leases += batch.leases;
             swept.hosts += batch.hosts;
             swept.pages += batch.pages;
+            swept.surplus = batch.surplus;
             if !batch.is_full() || stop.is_cancelled() {
                 return Ok(swept);
             }
@@ -71,5 +74,42 @@ impl Sweep {
                 Err(error) => tracing::warn!(%error, "the sweep failed"),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::join_all;
+
+    use super::*;
+    use crate::store::ResultStore;
+    use crate::store::conformance::{at, key, options, put};
+    use crate::store::sqlite::Options;
+
+    #[tokio::test]
+    async fn one_sweep_brings_a_database_within_a_lowered_bound() {
+        const RESULTS: u64 = 2000;
+        let directory = tempfile::tempdir().expect("a directory");
+        let (clock, metrics) = (Clock::manual(at(1000)), Metrics::new());
+        let free = options(directory.path());
+        let store = SqliteStore::open(&free, &clock, &metrics).expect("opens");
+        let puts =
+            (0..RESULTS).map(|number| put(&key(&format!("https://example.com/{number}")), "text", 1000));
+        for outcome in join_all(puts.map(|put| ResultStore::put(&store, put))).await {
+            outcome.expect("a put");
+        }
+        let size_bytes = ResultStore::status(&store).await.expect("a status").size_bytes;
+        store.close().await;
+        drop(store);
+        // Nearly half of what it takes is what any database takes.
+        let bounded = Options { max_bytes: size_bytes * 5 / 8, ..free };
+        let store = SqliteStore::open(&bounded, &clock, &metrics).expect("opens");
+        let sweep = Sweep { store: store.clone(), clock, metrics: metrics.clone(), keep_stale_seconds: 0 };
+        let swept = sweep.run_once(&CancellationToken::new()).await.expect("a sweep");
+        assert_eq!((swept.results, swept.surplus), (0, false), "nothing has expired");
+        let evicted = metrics.removed("size").get();
+        assert!((600..RESULTS).contains(&evicted), "{evicted} were evicted, in several batches");
+        sweep.run_once(&CancellationToken::new()).await.expect("a sweep");
+        assert_eq!(metrics.removed("size").get(), evicted, "what is left fits");
     }
 }

@@ -87,10 +87,12 @@ impl Database {
     fn open_after(path: &Path, spoiled: u32) -> Result<Self, Error> {
         let look = Look::settled(path);
         let (connection, kind) = if look.is_still() && spoiled < ATTEMPTS {
-            (
-                connect(&address(path), OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(failed(path))?,
-                Kind::Still(look),
-            )
+            match connect(&address(path), OpenFlags::SQLITE_OPEN_READ_ONLY) {
+                Ok(connection) => (connection, Kind::Still(look)),
+                // Half of somebody's write looks like damage.
+                Err(_) if Look::at(path) != look => return Self::open_after(path, spoiled + 1),
+                Err(error) => return Err(failed(path)(error)),
+            }
         } else if beside(path, "-shm").exists() || look.is_still() {
             match connect(&absolute(path), OpenFlags::SQLITE_OPEN_READ_ONLY) {
                 Ok(connection) => (connection, Kind::Joined),

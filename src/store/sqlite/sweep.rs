@@ -32,6 +32,9 @@ pub struct Swept {
     pub hosts: usize,
     /// Pages given back to the disk.
     pub pages: u64,
+    /// Whether the database is still above its bound although the transaction evicted results, which are not counted
+    /// here.
+    pub surplus: bool,
 }
 
 impl Swept {
@@ -39,12 +42,14 @@ impl Swept {
     pub fn is_full(&self) -> bool {
         [self.results, self.sessions, self.tombstones, self.leases, self.hosts].contains(&(BATCH as usize))
             || self.pages >= VACUUM_PAGES as u64
+            || self.surplus
     }
 }
 
 impl SqliteStore {
     /// Removes one batch of results that expired before `results_before`, of sessions and tombstones that expired before
-    /// `now`, and of leases that may be forgotten by then, and gives a few free pages back.
+    /// `now`, and of leases that may be forgotten by then, and gives a few free pages back. As any write, it evicts
+    /// some results where the database is above its bound.
     ///
     /// # Errors
     /// As any write.
@@ -108,6 +113,10 @@ impl Operation for SweepOperation {
 
     fn removed(&mut self) -> Vec<KeyId> {
         std::mem::take(&mut self.removed)
+    }
+
+    fn learn_surplus(&mut self, surplus: bool) {
+        self.swept.surplus = surplus;
     }
 
     fn done(self: Box<Self>, committed: Result<()>) {

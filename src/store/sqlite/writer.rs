@@ -35,6 +35,10 @@ pub(super) trait Operation: Send {
         Vec::new()
     }
 
+    /// Learns, when the last run is committed, whether the database is still above its bound although results were
+    /// evicted.
+    fn learn_surplus(&mut self, _surplus: bool) {}
+
     /// About how many bytes it writes.
     fn weight(&self) -> usize {
         0
@@ -293,18 +297,20 @@ impl Worker {
     fn commit(&mut self, batch: &mut [Box<dyn Operation>]) -> rusqlite::Result<()> {
         let mut totals = self.totals;
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        self.evictor.begin();
+        self.evictor.begin(&transaction)?;
         for operation in &mut *batch {
             self.evictor.spare_new_rows(&transaction)?;
             operation.run(&transaction, &mut totals)?;
         }
-        let written = batch.iter().map(|operation| operation.weight()).sum();
-        self.evictor.make_room(&transaction, &mut totals, written)?;
+        self.evictor.make_room(&transaction, &mut totals)?;
         totals.save(&transaction, &mut self.totals.clone())?;
         transaction.commit()?;
         self.totals = totals;
         let mut removed = self.evictor.committed();
-        removed.extend(batch.iter_mut().flat_map(|operation| operation.removed()));
+        for operation in batch {
+            operation.learn_surplus(self.evictor.has_surplus());
+            removed.extend(operation.removed());
+        }
         // Before anybody is answered: whoever reads after the answer must not find a copy elsewhere.
         if let Some(hook) = self.on_removed.get().filter(|_| !removed.is_empty()) {
             hook(&removed);

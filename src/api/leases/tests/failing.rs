@@ -114,6 +114,7 @@ async fn those_who_wait_do_not_fetch_one_after_the_other_what_is_no_answer_to_th
         ("&require=markdown", "&ttl=60", r#"{"html":"without"}"#),
         ("", "&ttl=0", r#"{"html":"at once out of date"}"#),
         ("&require=markdown", "&ttl=60", r#"{"success":false}"#),
+        ("", "&ttl=0", r#"{"success":false}"#),
     ] {
         for shared in [false, true] {
             let service = Service::with(Config::default(), shared);

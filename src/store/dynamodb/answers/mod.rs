@@ -1,6 +1,12 @@
-//! Reads the answers that carry items in place of the SDK, whose parser takes the bytes of a frame one by one.
+//! Reads the answers that may carry frames in place of the SDK, whose parser takes the bytes of a frame one by one:
+//! those to `GetItem`, `PutItem`, `UpdateItem`, `BatchGetItem` and `Scan`.
 //!
-//! What is not exactly as expected is left to the SDK: whatever it makes of that answer, be it an error, counts.
+//! `Query` is not among them although it carries items: it is asked of indexes only, which are made with nothing but
+//! keys (one of Wallcrawler's copies whole sessions), so that there are no frames in its answers.
+//!
+//! What is not exactly as expected is left to the SDK: whatever it makes of that answer, be it an error, counts. An
+//! output that was read here differs from the SDK's own in one thing: it carries no request id, as only the SDK can set
+//! one.
 
 mod value;
 
@@ -27,10 +33,10 @@ use aws_smithy_runtime_api::client::ser_de::{DeserializeResponse, SharedResponse
 use aws_smithy_types::config_bag::{ConfigBag, FrozenLayer};
 use serde::Deserialize;
 
-use self::value::Attributes;
+use self::value::{Attributes, Whole};
 use super::item::Item;
 
-/// Has the answers of a client read here.
+/// Has the answers of a client read here, as far as [`reader_of`] knows their operations.
 #[derive(Debug)]
 pub(super) struct ReadItems;
 
@@ -53,7 +59,7 @@ impl Intercept for ReadItems {
     }
 }
 
-/// Who reads the answers of an operation; nobody here where they carry no items.
+/// Who reads the answers of an operation; nobody here where they carry no frames.
 fn reader_of(operation: &str) -> Option<Reader> {
     Some(match operation {
         "GetItem" => Reader { read: got, sdk: || GetItem::new().config() },
@@ -145,7 +151,7 @@ fn parse<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Option<T> {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct Got {
-    item: Option<Attributes>,
+    item: Option<Whole>,
     consumed_capacity: Option<Consumed>,
 }
 
@@ -153,7 +159,7 @@ struct Got {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct Changed {
-    attributes: Option<Attributes>,
+    attributes: Option<Whole>,
     consumed_capacity: Option<Consumed>,
 }
 
@@ -161,7 +167,7 @@ struct Changed {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct Batch {
-    responses: Option<HashMap<String, Vec<Attributes>>>,
+    responses: Option<HashMap<String, Vec<Whole>>>,
     unprocessed_keys: Option<Nothing>,
     consumed_capacity: Option<Vec<Consumed>>,
 }
@@ -175,7 +181,7 @@ struct Nothing {}
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct Page {
-    items: Option<Vec<Attributes>>,
+    items: Option<Vec<Whole>>,
     count: Option<i32>,
     scanned_count: Option<i32>,
     last_evaluated_key: Option<Attributes>,
@@ -207,6 +213,6 @@ fn consumed(consumed: Option<Consumed>) -> Option<ConsumedCapacity> {
     consumed.map(Consumed::build)
 }
 
-fn items_of(items: Vec<Attributes>) -> Vec<Item> {
+fn items_of(items: Vec<Whole>) -> Vec<Item> {
     items.into_iter().map(|item| item.0).collect()
 }

@@ -5,6 +5,9 @@ use std::fmt;
 use aws_credential_types::Credentials;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Region};
+use aws_sdk_dynamodb::operation::RequestId as _;
+use aws_sdk_dynamodb::primitives::Blob;
+use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, ReturnConsumedCapacity, ReturnValue};
 use aws_smithy_runtime_api::client::http::{
     HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
 };
@@ -14,6 +17,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::store::dynamodb::item::{binary, text};
+use crate::store::dynamodb::testing::{self, ResultsTable};
 
 /// Answers everything with the same.
 #[derive(Clone, Debug)]
@@ -158,4 +163,64 @@ async fn anything_else_is_left_to_the_sdk() {
     let unmet = r#"{"__type":"com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException","Item":{"a":{"S":"x"}}}"#;
     assert!(!compare("UpdateItem", 400, unmet).await);
     assert!(!compare("GetItem", 500, "{}").await);
+}
+
+/// Only the SDK sets the request id of an output, so that one without was read here. Were an answer of the service not
+/// as expected, or did the SDK look elsewhere for who reads it, nothing else would tell.
+#[tokio::test]
+async fn answers_of_the_service_are_read_here() {
+    let Some(settings) = testing::settings() else { return };
+    let aws = testing::connect(&settings).await;
+    let _table = ResultsTable::make(&aws, &settings).await;
+    let (client, table, total) = (aws.dynamodb(), settings.results_table(), ReturnConsumedCapacity::Total);
+    let item = |url: &str| {
+        let nested = Item::from([("list".to_owned(), AttributeValue::L(vec![text("x")]))]);
+        let item = [
+            ("url", text(url)),
+            ("number", AttributeValue::N("1.5".to_owned())),
+            ("frame", binary(vec![0, 159, 255])),
+            ("texts", AttributeValue::Ss(vec!["x".to_owned()])),
+            ("numbers", AttributeValue::Ns(vec!["2".to_owned()])),
+            ("frames", AttributeValue::Bs(vec![Blob::new([7])])),
+            ("map", AttributeValue::M(nested)),
+            ("nothing", AttributeValue::Null(true)),
+            ("flag", AttributeValue::Bool(false)),
+        ];
+        item.map(|(name, value)| (name.to_owned(), value)).into_iter().collect::<Item>()
+    };
+    let (a, b) = (item("https://a/"), item("https://b/"));
+    // The outcome, which was read here and says what it has consumed.
+    macro_rules! read_here {
+        ($request:expr) => {{
+            let output = $request.return_consumed_capacity(total.clone()).send().await.expect("an answer");
+            assert_eq!(output.request_id(), None, "left to the SDK: {output:?}");
+            assert!(output.consumed_capacity.is_some(), "{output:?}");
+            output
+        }};
+    }
+    for (item, before) in [(&a, None), (&b, None), (&a, Some(&a))] {
+        let put = client.put_item().table_name(&table).set_item(Some(item.clone()));
+        assert_eq!(read_here!(put.return_values(ReturnValue::AllOld)).attributes.as_ref(), before);
+    }
+    let key = Item::from([("url".to_owned(), text("https://a/"))]);
+    let update = client.update_item().table_name(&table).set_key(Some(key.clone()));
+    let update = update.update_expression("SET #f = #f").expression_attribute_names("#f", "flag");
+    let update = update.return_values(ReturnValue::AllNew);
+    assert_eq!(read_here!(update).attributes.as_ref(), Some(&a));
+    let get = client.get_item().table_name(&table).set_key(Some(key.clone())).consistent_read(true);
+    assert_eq!(read_here!(get).item.as_ref(), Some(&a));
+    let keys = KeysAndAttributes::builder().keys(key).build().expect("keys");
+    let batch = read_here!(client.batch_get_item().request_items(&table, keys));
+    assert_eq!(batch.responses, Some(HashMap::from([(table.clone(), vec![a.clone()])])));
+    let page = read_here!(client.scan().table_name(&table).limit(1));
+    assert!(page.count == 1 && page.last_evaluated_key.is_some(), "{page:?}");
+    assert!([a, b].contains(&page.items()[0]), "{page:?}");
+
+    let query = client.query().table_name(&table).key_condition_expression("#u = :u");
+    let query = query.expression_attribute_names("#u", "url").expression_attribute_values(":u", text("x"));
+    let query = query.send().await.expect("an answer");
+    assert!(
+        query.request_id().is_some(),
+        "the service names its requests, and the SDK keeps that: {query:?}"
+    );
 }

@@ -9,18 +9,21 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
 use super::super::item::Item;
 
-/// The attributes of an item.
-pub(super) struct Attributes(pub(super) Item);
+/// Attributes by name, in a map that has room for so many from the start.
+pub(super) struct Attributes<const ROOM: usize = 0>(pub(super) Item);
 
-impl<'de> Deserialize<'de> for Attributes {
+/// The attributes of an item, which are about as many as a head has.
+pub(super) type Whole = Attributes<20>;
+
+impl<'de, const ROOM: usize> Deserialize<'de> for Attributes<ROOM> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(AttributesVisitor).map(Self)
+        deserializer.deserialize_map(AttributesVisitor::<ROOM>).map(Self)
     }
 }
 
-struct AttributesVisitor;
+struct AttributesVisitor<const ROOM: usize>;
 
-impl<'de> Visitor<'de> for AttributesVisitor {
+impl<'de, const ROOM: usize> Visitor<'de> for AttributesVisitor<ROOM> {
     type Value = Item;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -28,16 +31,13 @@ impl<'de> Visitor<'de> for AttributesVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Item, A::Error> {
-        let mut item = Item::with_capacity(USUAL);
+        let mut item = Item::with_capacity(ROOM);
         while let Some((name, Value(value))) = members.next_entry()? {
             item.insert(name, value);
         }
         Ok(item)
     }
 }
-
-/// About as many attributes as a head has.
-const USUAL: usize = 20;
 
 /// The value of an attribute.
 struct Value(AttributeValue);

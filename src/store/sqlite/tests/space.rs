@@ -1,10 +1,45 @@
 //! Eviction and sweeping: what goes, what stays, and whether the disk gets its space back.
 
+use futures_util::future::join_all;
+
 use super::*;
-use crate::domain::Timestamp;
-use crate::store::{Error, ListFilter, ListOrder, ListQuery};
+use crate::domain::{Timestamp, Version};
+use crate::store::{Condition, Error, ListFilter, ListOrder, ListQuery};
 
 const MAX_BYTES: u64 = 2 << 20;
+
+/// Copies the one result with the status 200 until there are so many.
+fn multiply(connection: &Connection, results: u32) {
+    let copied = connection.execute(
+        "with recursive n(i) as (select 2 union all select i + 1 from n where i < ?1)
+         insert into results select null, randomblob(16), namespace, 'https://example.com/' || i, variant, host, version,
+         etag, created_at, updated_at + i, expires_at, status_code, success, origin_etag, origin_modified,
+         head_fingerprint, raw_size, stored_size, layout, digest, body from n, results where status_code = 200",
+        [results],
+    );
+    assert_eq!(copied, Ok(results as usize - 1));
+}
+
+/// A database of many small results, and how many bytes it takes.
+async fn many_small_results(directory: &Path) -> u64 {
+    let store = open(directory);
+    put_result(&store, put(&url(1), "text", 10)).await;
+    store.close().await;
+    drop(store);
+    let own = connection(directory);
+    multiply(&own, 20_000);
+    own.execute_batch(
+        "update totals set value = 20000 * value where name in ('entries', 'stored_bytes', 'raw_bytes')",
+    )
+    .expect("totals");
+    used(&own)
+}
+
+/// Puts results at once of which only the urls are long: each has a page for itself.
+async fn put_long_urls(store: &SqliteStore, numbers: std::ops::Range<u64>) {
+    let long = |number| key(&format!("https://example.com/{number}/{}", "a".repeat(8000)));
+    join_all(numbers.map(|number| put_result(store, put(&long(number), "text", 10)))).await;
+}
 
 #[tokio::test]
 async fn the_bound_holds_and_hot_entries_survive() {
@@ -94,12 +129,12 @@ async fn a_large_surplus_goes_batch_by_batch() {
     let store = SqliteStore::open(&bounded, &Clock::manual(at(1000)), &Metrics::new()).expect("opens");
     put_result(&store, noise(1000, 1500)).await;
     assert_eq!(status(&store).await.entries, 901 - 256, "one batch takes its share");
-    // What is written takes twice its size with it, even if that is more rows than otherwise.
-    put_result(&store, noise(1001, 240_000)).await;
+    // What is written takes twice its pages with it, even if that is more rows than otherwise.
+    put_result(&store, noise(1001, 320_000)).await;
     let entries = status(&store).await.entries;
     assert!(
-        (340..365).contains(&entries),
-        "{entries} are left: about 300 of 1500 bytes go for one of 240,000"
+        (330..360).contains(&entries),
+        "{entries} are left: about 300 of 1500 bytes go for one of 320,000"
     );
     for entry in 1002..1005 {
         put_result(&store, noise(entry, 1500)).await;
@@ -107,6 +142,68 @@ async fn a_large_surplus_goes_batch_by_batch() {
     assert!(used(&connection(directory.path())) <= SMALLER, "the bound takes hold in the end");
     assert!(said(&store, &url(1001)).await.is_some(), "the last ones stay");
     recount(&connection(directory.path()));
+}
+
+/// What a row takes is more than its body.
+#[tokio::test]
+async fn long_urls_of_small_results_keep_within_the_bound() {
+    let directory = directory();
+    let full = many_small_results(directory.path()).await;
+    let bounded = Options { max_bytes: full, ..options(directory.path()) };
+    let store = SqliteStore::open(&bounded, &Clock::manual(at(1000)), &Metrics::new()).expect("opens");
+    put_long_urls(&store, 0..200).await;
+    let own = connection(directory.path());
+    assert!(used(&own) <= full, "{} bytes of {full}", used(&own));
+    let long = number(&own, "select count(*) from results where length(url) > 8000");
+    assert_eq!(long, 200, "what is new stays");
+    let left = status(&store).await.entries - long;
+    assert!((1..16_000).contains(&left), "{left} small ones are left: more than 4,096 made room");
+    recount(&own);
+}
+
+#[tokio::test]
+async fn a_surplus_shrinks_even_where_long_urls_are_put() {
+    let directory = directory();
+    let full = many_small_results(directory.path()).await;
+    let bounded = Options { max_bytes: full / 4, tombstone_seconds: 1000, ..options(directory.path()) };
+    let store = SqliteStore::open(&bounded, &Clock::manual(at(1000)), &Metrics::new()).expect("opens");
+    let own = connection(directory.path());
+    put_long_urls(&store, 0..100).await;
+    let after = used(&own);
+    assert!(after <= full - (1 << 20), "{after} bytes of {full}: as much again as was written is gone");
+    // Neither deletes nor tombstones have bodies.
+    for entry in 0..10 {
+        let before = used(&own);
+        let (gone, version) = (url(30_000 + entry), Version::first_of(at(20)));
+        ResultStore::delete(&store, &gone, version, Condition::Any).await.expect("a delete");
+        assert!(used(&own) < before, "transaction {entry}");
+    }
+    assert_eq!(number(&own, "select count(*) from tombstones"), 10);
+    recount(&own);
+}
+
+/// Where little is written, nothing but sweeps can take a surplus.
+#[tokio::test]
+async fn a_sweep_says_that_more_is_beyond_the_bound() {
+    let directory = directory();
+    let full = many_small_results(directory.path()).await;
+    let bound = full - full / 4;
+    let bounded = Options { max_bytes: bound, ..options(directory.path()) };
+    let store = SqliteStore::open(&bounded, &Clock::manual(at(1000)), &Metrics::new()).expect("opens");
+    let own = connection(directory.path());
+    loop {
+        let before = status(&store).await.entries;
+        let swept = store.sweep_batch(at(0), at(0)).await.expect("a sweep");
+        let taken = before - status(&store).await.entries;
+        assert!((1..400).contains(&taken), "{taken} at once: those who put meanwhile must not wait for all");
+        assert_eq!((swept.surplus, swept.is_full()), (used(&own) > bound, used(&own) > bound));
+        if !swept.surplus {
+            break;
+        }
+    }
+    assert_eq!(store.sweep_batch(at(0), at(0)).await, Ok(Swept::default()), "nothing is left to do");
+    assert!(status(&store).await.entries > 10_000, "no more is taken than must be");
+    recount(&own);
 }
 
 #[tokio::test]
@@ -197,14 +294,7 @@ async fn a_page_looks_at_so_many_rows_and_no_more() {
     rare.meta.status_code = Some(404);
     put_result(&store, rare).await;
     put_result(&store, put(&url(1), "text", 10)).await;
-    let copied = connection(directory.path()).execute(
-        "with recursive n(i) as (select 2 union all select i + 1 from n where i < 12000)
-         insert into results select null, randomblob(16), namespace, 'https://example.com/' || i, variant, host, version,
-         etag, created_at, updated_at + i, expires_at, status_code, success, origin_etag, origin_modified,
-         head_fingerprint, raw_size, stored_size, layout, digest, body from n, results where status_code = 200",
-        [],
-    );
-    assert_eq!(copied, Ok(11_999));
+    multiply(&connection(directory.path()), 12_000);
     let filter = ListFilter::Host("example.com".to_owned());
     let mut query = ListQuery { filter, status_code: Some(404), ..ListQuery::all(&Namespace::default(), 10) };
     let page = ResultStore::list(&store, &query).await.expect("a page");

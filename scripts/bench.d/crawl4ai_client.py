@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from footprint import disk_bytes
 from processes import start_service
 from table import AtLeast, Bound, Row
 
@@ -43,11 +44,6 @@ def interpreter() -> Path:
         subprocess.run([*install, "-r", str(REQUIREMENTS)], check=True)
         shutil.copy(REQUIREMENTS, done)
     return found
-
-
-def disk_bytes(directory: Path) -> int:
-    """What the files of a directory take on the disk."""
-    return sum(file.stat().st_blocks * 512 for file in directory.rglob("*") if file.is_file())
 
 
 def rows(bench: Any) -> list[Row]:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench import JSON, KEY, ZSTD, Bench, expect
-from crawl4ai_client import disk_bytes
+from footprint import disk_bytes
 from load import Sample, Wrk, run_load
 from processes import Process, ask, start_service
 from table import AtLeast, LeftOut, Row, Versus, middle

@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from bench import ZSTD
 from load import Sample, Wrk, run_load, run_loop
 from processes import Answer, Headers, Process, ask, start_bare, start_service
 from table import AtLeast, Bound, Row, Versus, middle
@@ -24,7 +25,6 @@ sys.path.insert(0, str(ROOT / "tests" / "python"))
 
 import pages  # noqa: E402
 
-ZSTD = {"Accept-Encoding": "zstd"}
 CLIENTS = (1, 32)
 # Four milliseconds from request to answer, as DynamoDB takes in the same region ("single-digit milliseconds"): the farther
 # away, the less an overhead would count.

@@ -8,12 +8,12 @@ import socket
 import threading
 from typing import Any
 
+from bench import ZSTD
 from dynamodb import dynamodb_local
 from load import run_load
 from processes import Headers, ask, start_service
 from table import Bound, Row, Versus
 
-ZSTD = {"Accept-Encoding": "zstd"}
 KEYS = 2000
 KEY = "/v1/result?url=https://bench.example/page/"
 

@@ -58,7 +58,7 @@ pub const VERIFY_OUTCOMES: [&str; 7] =
     ["equal", "missing_dynamodb", "missing_sqlite", "different", "deleted", "expired", "unreadable"];
 
 /// What a look-up can come to.
-pub const LOOKUP_RESULTS: [&str; 12] = [
+pub const LOOKUP_RESULTS: [&str; 13] = [
     "hit_memory",
     "hit_sqlite",
     "hit_dynamodb",
@@ -70,6 +70,7 @@ pub const LOOKUP_RESULTS: [&str; 12] = [
     "miss_field",
     "miss_variant",
     "miss_failed",
+    "miss_damaged",
     "error",
 ];
 

@@ -17,7 +17,7 @@ use super::state::Api;
 use crate::domain::document::Coding;
 use crate::domain::quality::{Guard, Quality, Wanted, Why};
 use crate::domain::{Freshness, FreshnessLimits, Key, Meta, MissReason, Timestamp, Version};
-use crate::store::{GetOptions, Hit, ListFilter, ListQuery, Source, Via};
+use crate::store::{Error, GetOptions, Hit, ListFilter, ListQuery, Source, Via};
 
 pub(super) const CACHE_STATUS: http::HeaderName = http::HeaderName::from_static("cache-status");
 const ORIGIN_ETAG: http::HeaderName = http::HeaderName::from_static("crawlcache-origin-etag");
@@ -147,6 +147,9 @@ impl Missed {
     pub(super) const ABSENT: Self =
         Self { reason: MissReason::Absent, freshness: None, version: None, failed: None };
 
+    /// There is something that cannot be read.
+    pub(super) const DAMAGED: Self = Self { reason: MissReason::Damaged, ..Self::ABSENT };
+
     /// What a stale entry is to a caller who has no use for it.
     pub(super) fn expired(found: &Found) -> Self {
         let (freshness, version) = (Some(found.freshness), Some(found.hit.entry.meta.version));
@@ -184,9 +187,10 @@ pub(super) async fn look(
     options: GetOptions,
     accepted: &Accepted,
 ) -> Result<std::result::Result<Found, Missed>> {
-    let mut missed = match api.results.get(&accepted.first(key), options).await? {
-        None => Missed::ABSENT,
-        Some(hit) => match accepted.judge(api.guard(), &hit.entry.meta, api.clock.now()) {
+    let mut missed = match read(api, &accepted.first(key), options).await? {
+        Err(damaged) => damaged,
+        Ok(None) => Missed::ABSENT,
+        Ok(Some(hit)) => match accepted.judge(api.guard(), &hit.entry.meta, api.clock.now()) {
             Ok((freshness, quality)) => {
                 let found = Found { hit, freshness, quality };
                 return Ok(Ok(newest_failure(api, key, options, accepted, found).await));
@@ -195,7 +199,8 @@ pub(super) async fn look(
             Err(missed) => missed,
         },
     };
-    let is_plain = missed.version.is_none() && accepted.quality != Wanted::Failed;
+    let is_plain =
+        missed.reason == MissReason::Absent && missed.version.is_none() && accepted.quality != Wanted::Failed;
     let others = if is_plain { others(api, key, None).await } else { None };
     if let Some(second) = accepted.second(api.guard(), key)
         && others.as_ref().is_none_or(|others| others.may_have(&second))
@@ -212,6 +217,30 @@ pub(super) async fn look(
         missed.reason = MissReason::Variant;
     }
     Ok(Err(missed))
+}
+
+/// Reads an entry. A damaged one is no error: for a caller that would fetch the page it is a miss, and storing it heals it.
+pub(super) async fn read(
+    api: &Api,
+    key: &Key,
+    options: GetOptions,
+) -> Result<std::result::Result<Option<Hit>, Missed>> {
+    match api.results.get(key, options).await {
+        Ok(found) => {
+            api.shared().damaged.forget(key.id());
+            Ok(Ok(found))
+        }
+        Err(Error::Corrupt { detail, .. }) => {
+            tracing::error!(detail, "a damaged entry is a miss");
+            // The next lease of the page has to be later than what it replaces.
+            let metas = api.results.get_metas(std::slice::from_ref(key)).await;
+            let version =
+                metas.ok().and_then(|metas| metas.into_iter().flatten().next()).map(|meta| meta.version);
+            api.shared().damaged.note(key.id(), version);
+            Ok(Err(Missed { version, ..Missed::DAMAGED }))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// What was found, or the failed result after it: one from before there was a guard lies where good ones are.
@@ -347,6 +376,7 @@ pub(super) fn count_miss(api: &Api, op: &str, reason: MissReason) {
             MissReason::FieldMissing => "miss_field",
             MissReason::Variant => "miss_variant",
             MissReason::Failed => "miss_failed",
+            MissReason::Damaged => "miss_damaged",
         },
     );
 }
@@ -370,11 +400,13 @@ impl Missed {
             MissReason::Failed => {
                 "the last fetch failed; `quality=best` or `quality=failed` shows what it came to"
             }
+            MissReason::Damaged => "what is stored is damaged; store it again to replace it",
         };
         // RFC 9211 section 2.2.
         let forward = match self.reason {
             MissReason::Absent => "uri-miss",
             MissReason::Variant => "vary-miss",
+            MissReason::Damaged => "miss",
             MissReason::Expired => "stale",
             MissReason::TooOld | MissReason::FieldMissing | MissReason::Failed => "request",
         };

@@ -5,6 +5,7 @@ mod answers;
 mod batch;
 mod body;
 mod caller;
+mod damaged;
 mod header_text;
 mod health;
 mod hosts;

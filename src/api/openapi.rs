@@ -32,7 +32,7 @@ pub(super) struct ProblemDocument {
     code: String,
     /// What is wrong in this case.
     detail: String,
-    /// Why there is no answer: `absent`, `expired`, `too_old`, `field_missing`, `variant` or `failed`.
+    /// Why there is no answer: `absent`, `expired`, `too_old`, `field_missing`, `variant`, `damaged` or `failed`.
     reason: Option<String>,
     /// The parameter, header or field that is wrong.
     field: Option<String>,

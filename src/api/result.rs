@@ -14,7 +14,7 @@ use super::caller::{Reader, Writer};
 use super::hosts;
 use super::leases::{LeaseHeader, WantedLease, named, one_call, store_under};
 use super::listing::time;
-use super::lookup::{Accepted, CACHE_STATUS, Found, find, json_type, number, wanted};
+use super::lookup::{Accepted, CACHE_STATUS, Found, find, json_type, number, read, wanted};
 use super::negotiate;
 use super::params::{Params, names};
 use super::problem::{Problem, Result};
@@ -146,7 +146,7 @@ pub(super) struct DeleteParams {
         ),
         example = json!({"url": "https://example.com/", "success": true, "status_code": 200, "html": "<html>…</html>", "markdown": "# Example"})),
     (status = 304, description = "The client has it already (`If-None-Match`)"),
-    (status = 404, description = "No answer; `reason` is absent, expired, too_old, field_missing, variant or failed (then with a \
+    (status = 404, description = "No answer; `reason` is absent, expired, too_old, field_missing, variant, damaged or failed (then with a \
         member `failed`). With `lease=`, the member `lease` has the state `won`, `held`, or `failed` (just tried: move on)",
         headers(("retry-after" = Option<u64>, description = "With `lease=`: when the lease runs out, or a failed result is fresh no more"))),
     (status = 409, description = "With `lease=`: others store this page all the time"),
@@ -283,10 +283,14 @@ pub(super) async fn patch(
     let limit = api.config.limits.decoded_bytes;
     let renews_validators = Facts::of(&patch)?.validators != Validators::default();
     for _ in 0..PATCH_ATTEMPTS {
-        let Some(hit) = api.results.get(&key, GetOptions::consistent(true)).await? else {
-            return Err(
-                Problem::new("result_not_found", "there is nothing to change").with("reason", "absent")
-            );
+        let hit = match read(&api, &key, GetOptions::consistent(true)).await? {
+            Ok(Some(hit)) => hit,
+            Ok(None) => {
+                return Err(
+                    Problem::new("result_not_found", "there is nothing to change").with("reason", "absent")
+                );
+            }
+            Err(damaged) => return Err(damaged.problem(&key)),
         };
         let meta = &hit.entry.meta;
         if !condition.holds(Some(Stamp::of(meta))) {
@@ -380,6 +384,9 @@ async fn remove_failed(api: &Api, key: &Key) -> Result<DeleteOutcome> {
 /// Deletes an entry and counts it.
 pub(super) async fn remove(api: &Api, op: &str, key: &Key, condition: Condition) -> Result<DeleteOutcome> {
     let outcome = api.results.delete(key, api.clock.next_version(), condition).await;
+    if let Ok(DeleteOutcome::Deleted | DeleteOutcome::Absent | DeleteOutcome::Queued) = outcome {
+        api.shared().damaged.forget(key.id());
+    }
     let result = match &outcome {
         Ok(DeleteOutcome::Deleted) => "deleted",
         Ok(DeleteOutcome::Absent) => "absent",

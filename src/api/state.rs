@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU64;
 use tokio::sync::Semaphore;
 
 use super::answers::Answers;
+use super::damaged::Damaged;
 use super::leases::Hub;
 use super::request_id::RequestIds;
 use super::sessions::Turns;
@@ -89,6 +90,8 @@ pub struct Api(Arc<Shared>);
 pub(super) struct Shared {
     pub(super) parts: Parts,
     pub(super) answers: Answers,
+    /// What reads have found damaged.
+    pub(super) damaged: Damaged,
     /// Tells good results from failed ones.
     pub(super) guard: Guard,
     /// KiB that request bodies may still take.
@@ -120,6 +123,7 @@ impl Api {
         let waiters = parts.config.leases.max_waiters.min(parts.config.limits.connections / 2);
         Self(Arc::new(Shared {
             answers,
+            damaged: Damaged::default(),
             guard,
             body_memory,
             session_turns: Turns::new(),

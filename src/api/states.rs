@@ -210,7 +210,7 @@ pub(super) struct KeyState {
     /// `fresh` and `stale` can be read, `absent` cannot, `leased` cannot yet, `invalid` is no key.
     #[schema(example = "fresh")]
     state: &'static str,
-    /// Why it is absent: `absent`, `expired`, `too_old`, `field_missing`, `failed`; or what is wrong with the key.
+    /// Why it is absent: `absent`, `expired`, `too_old`, `field_missing`, `failed`, `damaged`; or what is wrong with the key.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<Cow<'static, str>>,
     /// Seconds since it was stored or confirmed.
@@ -309,6 +309,10 @@ pub(super) async fn lookup(
 /// The states of keys, in their order, counted. Only where the one result of a key is no answer the other is looked at.
 async fn states_of(api: &Api, accepted: &Accepted, keys: &[Key]) -> Result<Vec<KeyState>> {
     let judge = |key: &Key, meta: Option<&Meta>| -> std::result::Result<KeyState, Missed> {
+        let version = meta.map(|meta| meta.version);
+        if api.shared().damaged.has(key.id(), version) {
+            return Err(Missed { version, ..Missed::DAMAGED });
+        }
         let meta = meta.ok_or(Missed::ABSENT)?;
         let (freshness, quality) = accepted.judge(api.guard(), meta, api.clock.now())?;
         count_state(

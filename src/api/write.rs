@@ -257,6 +257,12 @@ pub(super) async fn keep(
         ttl_source: ttl_source.as_str(),
     };
     let outcome = api.results.put(Put { meta, frame: Some(frame), condition }).await;
+    if matches!(
+        outcome,
+        Ok(PutOutcome::Created | PutOutcome::Replaced | PutOutcome::Refreshed | PutOutcome::Queued)
+    ) {
+        api.shared().damaged.forget(id);
+    }
     api.shared().hub.wake(id);
     let (result, status) = match &outcome {
         Ok(PutOutcome::Created) => ("created", StatusCode::CREATED),

@@ -134,7 +134,7 @@ was open to its host; once a service has had a token, it stays closed.")]
   crawlcache get https://example.com/ --field screenshot -o page.png
   crawlcache get https://example.com/ --max-age 1d || fetch-it   exit code 3 is a miss
 
-A miss says why: absent, expired, too_old, field_missing, or variant (stored under other variants only), or
+A miss says why: absent, expired, too_old, field_missing, damaged, or variant (stored under other variants only), or
 failed: only a block page or an error is there, and --quality good was asked for. On a terminal JSON is indented;
 elsewhere the document comes byte for byte.")]
     Get(get::Args),

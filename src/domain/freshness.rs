@@ -27,6 +27,8 @@ pub enum MissReason {
     Variant,
     /// The last fetch failed, and only good results were asked for.
     Failed,
+    /// It is stored, but not as it was written: storing it again heals it.
+    Damaged,
 }
 
 impl MissReason {
@@ -39,6 +41,7 @@ impl MissReason {
             Self::FieldMissing => "field_missing",
             Self::Variant => "variant",
             Self::Failed => "failed",
+            Self::Damaged => "damaged",
         }
     }
 }

@@ -90,37 +90,79 @@ fn a_damaged_database_is_refused_at_start_and_left_as_it_is() {
     }
 }
 
+/// Has `change` done to a row of the database by another program.
+fn damage(directory: &Path, change: &str, url: &str) {
+    let connection = rusqlite::Connection::open(directory.join("crawlcache.db")).expect("a database");
+    let changed = connection.execute(&format!("update results set {change} where url = ?1"), [url]);
+    assert_eq!(changed, Ok(1), "{change}");
+}
+
+/// What can be wrong with a row.
+const DAMAGES: [&str; 5] = [
+    "body = zeroblob(length(body))",
+    "body = substr(body, 1, length(body) / 2)",
+    "body = x''",
+    "layout = x'00'",
+    "etag = x'00'",
+];
+
 #[test]
-fn a_damaged_body_is_an_error_of_that_result_only_and_healed_by_a_put() {
+fn a_damaged_entry_is_a_miss_of_that_result_only_and_whoever_fetches_it_heals_it() {
     if !on_sqlite() {
         return;
     }
     let directory = tempfile::tempdir().expect("a temporary directory");
     let mut server = Server::on(directory.path(), &[]);
-    for name in ["sound", "damaged"] {
-        let document = json!({"html": noise(1, 5000)});
-        server.put(&result_of(&format!("https://a/{name}"), &[]), document.to_string()).is(201);
+    let document = |name: &str| json!({"n": name, "html": noise(1, 5000)}).to_string();
+    let damaged: Vec<String> = (0..DAMAGES.len()).map(|n| format!("https://a/{n}")).collect();
+    let sound = "https://a/sound".to_owned();
+    for url in damaged.iter().chain([&sound]) {
+        server.put(&result_of(url, &[]), document(url)).is(201);
     }
     server.kill();
-    let connection = rusqlite::Connection::open(directory.path().join("crawlcache.db")).expect("a database");
-    let changed = connection
-        .execute("update results set body = zeroblob(length(body)) where url = 'https://a/damaged'", [])
-        .expect("updated");
-    assert_eq!(changed, 1);
-    drop(connection);
-    let server = Server::on(directory.path(), &[]);
-    let target = result_of("https://a/damaged", &[]);
-    for coding in ["identity", "zstd"] {
-        let request = server.request("GET", &target).header("accept-encoding", coding);
-        request.send().problem(500, "entry_corrupt");
+    for (change, url) in DAMAGES.into_iter().zip(&damaged) {
+        damage(directory.path(), change, url);
     }
-    server.get(&result_of("https://a/sound", &[])).is(200);
-    let lines =
-        server.post("/v1/results/batch-get", &json!({"keys": ["https://a/damaged", "https://a/sound"]}));
-    let lines = lines.is(200).lines();
-    assert_eq!((&lines[0]["code"], &lines[1]["status"]), (&json!("entry_corrupt"), &json!(200)));
-    server.put(&target, r#"{"n":2}"#).is(200);
-    assert_eq!(server.get(&target).is(200).json(), json!({"n": 2}));
+    let server = Server::on(directory.path(), &[]);
+    for (change, url) in DAMAGES.into_iter().zip(&damaged) {
+        let target = result_of(url, &[]);
+        for coding in ["identity", "zstd"] {
+            let missed = server.request("GET", &target).header("accept-encoding", coding).send();
+            assert_eq!(missed.problem(404, "result_not_found")["reason"], "damaged", "{change}");
+        }
+        server.get(&result_of(&sound, &[])).is(200);
+        let patch = server.request("PATCH", &target).header("content-type", "application/merge-patch+json");
+        patch.body("{}").send().problem(404, "result_not_found");
+        server.get(&format!("/v1/result/html?url={url}")).problem(404, "result_not_found");
+    }
+    let mut keys = damaged.clone();
+    keys.push(sound.clone());
+    let lines = server.post("/v1/results/batch-get", &json!({"keys": keys})).is(200).lines();
+    let statuses: Vec<_> = lines.iter().map(|line| line["status"].as_u64().unwrap_or_default()).collect();
+    assert_eq!(statuses, [404, 404, 404, 404, 404, 200]);
+    let looked = server.post("/v1/results/lookup", &json!({"keys": keys})).is(200).json();
+    assert_eq!((&looked["counts"]["absent"], &looked["counts"]["fresh"]), (&json!(5), &json!(1)));
+    assert_eq!(looked["results"][0]["reason"], "damaged");
+    assert_eq!(looked["results"][3]["reason"], "damaged", "even the metadata cannot be read");
+    assert_eq!(server.get("/v1/results/export").is(200).lines().len(), 1);
+    server.get("/v1/results?host=a").is(200);
+
+    // The holder of a lease fetches the page again, and so heals it.
+    for url in &damaged[..2] {
+        let missed = server.get(&result_of(url, &[("lease", "30")])).problem(404, "result_not_found");
+        assert_eq!((&missed["reason"], &missed["lease"]["state"]), (&json!("damaged"), &json!("won")));
+        let token = missed["lease"]["token"].as_str().expect("a token");
+        let put = server.request("PUT", &result_of(url, &[])).header("crawlcache-lease", token);
+        put.body(r#"{"n":2}"#).send().is(200);
+        assert_eq!(server.get(&result_of(url, &[])).is(200).json(), json!({"n": 2}));
+    }
+    server.post("/v1/leases", &json!({"url": damaged[2]})).is(201);
+    let looked = server.post("/v1/results/lookup", &json!({"keys": damaged[..3]})).is(200).json();
+    let states = ["fresh", "fresh", "leased"];
+    assert!(states.iter().enumerate().all(|(n, state)| looked["results"][n]["state"] == *state), "{looked}");
+    server.request("DELETE", &result_of(&damaged[2], &[])).send().is(204);
+    let missed = server.get(&result_of(&damaged[2], &[])).problem(404, "result_not_found");
+    assert_eq!(missed["reason"], "absent");
 }
 
 #[test]

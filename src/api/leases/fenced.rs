@@ -3,6 +3,7 @@
 use http::StatusCode;
 
 use super::granted::{count, end, joined};
+use crate::api::lookup::read;
 use crate::api::problem::{Problem, Result};
 use crate::api::state::Api;
 use crate::api::write::{Stored, Terms, Times, TtlSource, Written, keep, store};
@@ -102,7 +103,11 @@ async fn stored_before(api: &Api, written: &Written, fence: Version) -> Result<B
     if !written.is_superseded() && !written.is_unmet() {
         return Ok(Before::Nothing);
     }
-    let hit = api.results.get(&written.kept.key, GetOptions::consistent(true)).await?;
+    let hit = match read(api, &written.kept.key, GetOptions::consistent(true)).await? {
+        Ok(hit) => hit,
+        // What is damaged cannot be told to be this very write.
+        Err(_) => None,
+    };
     Ok(match hit.as_ref().map(|hit| &hit.entry.meta).filter(|meta| meta.version == fence) {
         Some(meta) if is_repeated(meta, written) => {
             let expires_at = meta.expires_at;

@@ -11,7 +11,7 @@ use super::error::from_sqlite;
 use super::ledger::{Tombstone, tombstone};
 use super::rows::{META_COLUMNS, meta_of, one};
 use crate::domain::{Key, KeyId, Meta};
-use crate::store::{Look, Result};
+use crate::store::{Error, Look, Result};
 
 /// Keys that one reader looks up at a time: more are spread over the readers.
 const CHUNK: usize = 512;
@@ -81,7 +81,7 @@ fn read_rows(connection: &Connection, wanted: Vec<(i64, Key)>) -> Result<Vec<Opt
     let mut statement = connection.prepare_cached(&sql).map_err(|error| from_sqlite(&error))?;
     let read = |(row, key): (i64, Key)| {
         let id = *key.id().as_bytes();
-        one(&mut statement, (row, &id[..]), |row| meta_of(row, key))
+        whole(one(&mut statement, (row, &id[..]), |row| meta_of(row, key)))
     };
     wanted.into_iter().map(read).collect()
 }
@@ -98,11 +98,22 @@ fn look_again(connection: &Connection, missed: Vec<(usize, Key)>) -> Result<Vec<
                 None => Look::Absent,
                 Some(Tombstone { version, deleted: true }) => Look::Deleted(version),
                 // It may have been deleted a moment ago, and put again since: "nothing that is known" was never true.
-                Some(_) => one(&mut statement, [&id.as_bytes()[..]], |row| meta_of(row, key))?.into(),
+                Some(_) => whole(one(&mut statement, [&id.as_bytes()[..]], |row| meta_of(row, key)))?.into(),
             },
         ))
     };
     missed.into_iter().map(look).collect()
+}
+
+/// The metadata in a row; nothing where it is damaged: one such row must not hide the others.
+fn whole(found: Result<Option<Meta>>) -> Result<Option<Meta>> {
+    match found {
+        Err(Error::Corrupt { detail, .. }) => {
+            tracing::error!(detail, "a look-up left out a damaged row");
+            Ok(None)
+        }
+        found => found,
+    }
 }
 
 #[cfg(test)]

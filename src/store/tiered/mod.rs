@@ -188,6 +188,15 @@ impl Tiered {
 }
 
 impl Inner {
+    /// Reads past the copy. One that hides damage goes: every reader is to see the same, so that one of them mends it.
+    async fn read(&self, key: &Key, options: GetOptions) -> Result<Option<Hit>> {
+        let found = self.behind.get(key, options).await;
+        if let Err(Error::Corrupt { .. }) = found {
+            self.copies.forget(&[key.id()]);
+        }
+        found
+    }
+
     async fn load_once(self: Arc<Self>, key: Key, epoch: u64, consistent: bool) -> Result<Option<Hit>> {
         let begun = Instant::now();
         let found = self.behind.get(&key, GetOptions::consistent(consistent)).await?;
@@ -305,11 +314,11 @@ impl Drop for LoadGuard<'_> {
 impl ResultStore for Tiered {
     async fn get(&self, key: &Key, options: GetOptions) -> Result<Option<Hit>> {
         if options.scan {
-            return self.0.behind.get(key, options).await;
+            return self.0.read(key, options).await;
         }
         if options.consistent {
             let (epoch, begun) = (self.0.copies.stripe(key.id()).epoch, Instant::now());
-            let found = self.0.behind.get(key, options).await?;
+            let found = self.0.read(key, options).await?;
             self.0.copies.keep(key.id(), epoch, begun, found.as_ref());
             return Ok(found);
         }

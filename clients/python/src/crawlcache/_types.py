@@ -189,7 +189,7 @@ class NotModified:
 class Miss:
     """No acceptable result; falsy.
 
-    ``reason`` is ``absent``, ``expired``, ``too_old``, ``field_missing``, ``variant`` or ``failed``.
+    ``reason`` is ``absent``, ``expired``, ``too_old``, ``field_missing``, ``variant``, ``damaged`` or ``failed``.
     """
 
     key: Key

@@ -15,6 +15,11 @@ use crate::domain::{Entry, Etag, Key, Meta, Namespace, Timestamp, Version};
 /// Every write carries a version, and a store takes only one newer than what it holds, so replays and
 /// races settle the same way everywhere. An acknowledged write is durable and seen by every later read.
 ///
+/// What is damaged heals by being stored again, whatever the content. A put with a body takes nothing for granted that is
+/// there: the same content is written anew, and so is the very version, or an earlier one of the same content, where what
+/// is stored cannot be read ([`PutOutcome::Refreshed`]). One entry that cannot be read is [`super::Error::Corrupt`] to a
+/// read of it; among many it counts as none, and is logged.
+///
 /// A store prints itself (`Display`), so that a composition can be shown.
 #[async_trait]
 pub trait ResultStore: fmt::Debug + fmt::Display + Send + Sync {
@@ -155,7 +160,7 @@ pub enum Condition {
     /// Nothing.
     #[default]
     Any,
-    /// No entry, or one that has expired by then (`If-None-Match: *`).
+    /// No entry, or one that has expired by then or cannot be read (`If-None-Match: *`).
     Absent(Timestamp),
     /// Some entry (`If-Match: *`).
     Present,
@@ -214,7 +219,7 @@ pub enum PutOutcome {
     Created,
     /// An entry with other content was replaced.
     Replaced,
-    /// The content was the same: only the metadata changed.
+    /// The content was the same: only the metadata changed, and what was damaged is whole again.
     Refreshed,
     /// The store holds a newer version: nothing changed, and nothing needs to.
     Superseded,

@@ -17,7 +17,8 @@ use std::any::Any;
 use std::sync::Arc;
 
 pub(crate) use fixtures::{
-    LIFE, at, bodiless, claim, facts, granted, holder, key, listed, options, put, session, text_of, variant,
+    LIFE, at, bodiless, claim, facts, given, granted, holder, key, listed, options, put, session, text_of,
+    variant,
 };
 
 use super::dynamodb::DynamodbResults;

@@ -37,7 +37,7 @@ impl Folders {
     }
 
     /// What `column` stands for, through as many files of `folder` as it takes. `depth` is how many it took to the
-    /// html of the same row: all columns of a row have been through the same upgrades.
+    /// contents of other columns of the same row: all of them have been through the same upgrades.
     pub(super) fn resolve(&self, folder: &str, column: String, depth: Option<u32>) -> Result<Content, Loss> {
         let folder = self.0.join(folder);
         let mut content = Content { text: column, hops: 0, modified: None };

@@ -171,9 +171,8 @@ impl Reader {
         let cached_at =
             cached_at.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).map(since_epoch);
         self.check_age(cached_at)?;
-        let html = text(stored.take("html").ok_or(Skip::NoHtml)?)
-            .and_then(|column| self.folders.resolve("html_content", column, None))
-            .map_err(Skip::Html)?;
+        let html = stored.take("html").ok_or(Skip::NoHtml)?;
+        let html = text(html).and_then(|column| self.html(column, &stored)).map_err(Skip::Html)?;
         let updated_at = match cached_at {
             Some(at) => at,
             None => self.written(&html),
@@ -217,6 +216,24 @@ impl Reader {
             head_fingerprint: validator("head_fingerprint"),
         };
         Ok(Page { document: document.end(), validators, updated_at })
+    }
+
+    /// What the column `html` stands for. A page may itself have the form of the name of a file: it does not name one
+    /// that is missing where the other columns of the row have come to their contents through as many files.
+    fn html(&self, column: String, stored: &Stored) -> Result<Content, Loss> {
+        const FOLDER: &str = "html_content";
+        match self.folders.resolve(FOLDER, column.clone(), None) {
+            Err(Loss::Missing | Loss::ChainBroken) => {
+                let others = CONTENTS.iter().filter_map(|(name, folder)| {
+                    let column = text(stored.get(name)?.to_vec()).ok()?;
+                    self.folders.resolve(folder, column, None).ok()
+                });
+                // Where no other column tells, what a file holds that is as its hash says is taken for the page.
+                let depth = others.map(|content| content.hops).max().unwrap_or(1);
+                self.folders.resolve(FOLDER, column, Some(depth))
+            }
+            resolved => resolved,
+        }
     }
 
     fn check_age(&self, at: Option<Timestamp>) -> Result<(), Skip> {

@@ -46,6 +46,12 @@ impl Stored {
         self.texts[at].take()
     }
 
+    /// As [`Stored::take`], and it stays.
+    pub(super) fn get(&self, column: &str) -> Option<&[u8]> {
+        let at = TEXTS.iter().position(|name| *name == column)?;
+        self.texts[at].as_deref()
+    }
+
     /// What it takes in memory.
     pub(super) fn bytes(&self) -> u64 {
         let texts = self.texts.iter().flatten().map(Vec::len).sum::<usize>();

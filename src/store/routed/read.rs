@@ -32,7 +32,12 @@ impl Inner {
         options: GetOptions,
         policy: &InForce,
     ) -> Result<Look<Hit>> {
-        let local = self.local_results.look(key, options).await?;
+        let local = match self.local_results.look(key, options).await {
+            Err(damage @ Error::Corrupt { .. }) => {
+                return self.look_beyond(key, options, policy, damage).await;
+            }
+            local => local?,
+        };
         let state = match &local {
             Look::Entry(_) => Local::Held,
             Look::Deleted(_) => Local::Deleted,
@@ -74,6 +79,32 @@ impl Inner {
         Ok(Look::Entry(Hit { via: Via::Other, ..hit }))
     }
 
+    /// A key that SQLite owns and whose entry there is damaged: where DynamoDB has it, or a newer one, that answers and
+    /// heals it.
+    async fn look_beyond(
+        self: &Arc<Self>,
+        key: &Key,
+        options: GetOptions,
+        policy: &InForce,
+        damage: Error,
+    ) -> Result<Look<Hit>> {
+        let whole = GetOptions { consistent: true, ..options };
+        let Ok(Look::Entry(hit)) =
+            self.remote.ask(Patience::Other, self.remote.results.look(key, whole)).await
+        else {
+            return Err(damage);
+        };
+        let (known, version) = (self.known(key).await?, hit.entry.meta.version);
+        if !known.admits(version) || known.held.is_some_and(|held| version < held) {
+            return Err(damage);
+        }
+        self.count("get", Side::Dynamodb, "other");
+        if !options.scan {
+            self.copy_to_local(&hit, policy.generation);
+        }
+        Ok(Look::Entry(Hit { via: Via::Other, ..hit }))
+    }
+
     /// A key that DynamoDB owns: the newer of what the two have counts.
     async fn look_newer(self: &Arc<Self>, key: &Key, options: GetOptions) -> Result<Look<Hit>> {
         let known = self.known(key).await?;
@@ -90,7 +121,7 @@ impl Inner {
                 }
             }
             Read::LocalFallback => {
-                if let Some(hit) = self.local_entry(key, options, Via::Fallback).await? {
+                if let Some(hit) = self.fallback(key, options).await? {
                     return Ok(Look::Entry(hit));
                 }
             }
@@ -101,7 +132,14 @@ impl Inner {
         let remote = self.remote.ask(Patience::Owner, self.remote.results.look(key, compared)).await;
         match remote {
             Ok(remote) => self.newer(key, options, known, remote).await,
-            Err(error) => match self.local_entry(key, options, Via::Fallback).await? {
+            // It is there, and damaged: what SQLite has is the answer unless it is older.
+            Err(Error::Corrupt { backend, detail }) => {
+                match self.local_unless_older(key, options, &known).await? {
+                    Some(hit) => Ok(Look::Entry(hit)),
+                    None => Err(Error::Corrupt { backend, detail }),
+                }
+            }
+            Err(error) => match self.fallback(key, options).await? {
                 Some(hit) => Ok(Look::Entry(hit)),
                 None if known.is_deleted() => Ok(deleted(&known)),
                 None => {
@@ -150,6 +188,38 @@ impl Inner {
             // What SQLite knows to be deleted or replaced, DynamoDB has yet to learn.
             Look::Entry(_) | Look::Absent => Ok(deleted(&known)),
         }
+    }
+
+    /// SQLite's entry where the owner cannot be reached; none where it is damaged, too.
+    async fn fallback(&self, key: &Key, options: GetOptions) -> Result<Option<Hit>> {
+        match self.local_entry(key, options, Via::Fallback).await {
+            Err(Error::Corrupt { .. }) => Ok(None),
+            found => found,
+        }
+    }
+
+    /// SQLite's entry in the place of a damaged one of DynamoDB's that is not newer, which it heals.
+    async fn local_unless_older(
+        self: &Arc<Self>,
+        key: &Key,
+        options: GetOptions,
+        known: &Known,
+    ) -> Result<Option<Hit>> {
+        let Some(held) = known.held else { return Ok(None) };
+        let call = self.remote.results.look_metas(std::slice::from_ref(key));
+        let newest = match self.remote.ask(Patience::Owner, call).await?.pop() {
+            Some(Look::Entry(meta)) => Some(meta.version),
+            Some(Look::Deleted(version)) => Some(version),
+            _ => None,
+        };
+        if newest.is_some_and(|newest| newest > held) {
+            return Ok(None);
+        }
+        let found = self.local_entry(key, options, Via::Other).await?;
+        if found.is_some() && !options.scan {
+            self.copy_to_remote(key);
+        }
+        Ok(found)
     }
 
     /// SQLite's entry, counted as the answer.

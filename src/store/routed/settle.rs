@@ -86,7 +86,8 @@ impl Inner {
         let key = entry.meta.key.clone();
         self.copy(key.id(), "sqlite", move |inner| async move {
             let put = inner.database.put_beside(whole(&entry), Some(generation), Beside::Nothing);
-            Ok(put.await? == crate::store::sqlite::ledger::Fenced::Done(PutOutcome::Created))
+            let stored = [PutOutcome::Created, PutOutcome::Replaced, PutOutcome::Refreshed];
+            Ok(stored.map(crate::store::sqlite::ledger::Fenced::Done).contains(&put.await?))
         });
     }
 

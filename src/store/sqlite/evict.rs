@@ -5,7 +5,7 @@ use std::sync::Arc;
 use prometheus::IntCounter;
 use rusqlite::{Connection, OptionalExtension as _};
 
-use super::rows::{self, bytes_16};
+use super::rows::{self, bytes_16, readable};
 use super::writer::Totals;
 use crate::domain::KeyId;
 use crate::store::heat::HeatMap;
@@ -129,7 +129,10 @@ impl Evictor {
             "select row, stored_size, raw_size from results where row > ?1 and row <= ?2 order by row limit ?3",
         )?;
         let seen: Vec<(i64, i64, i64)> = select
-            .query_map((self.hand, self.limit, STEP), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+            .query_map((self.hand, self.limit, STEP), |row| {
+                let size = |column| readable(row.get(column)).map(Option::unwrap_or_default);
+                Ok((row.get(0)?, size(1)?, size(2)?))
+            })?
             .collect::<rusqlite::Result<_>>()?;
         if seen.is_empty() {
             let wrapped = self.hand > 0;

@@ -53,17 +53,29 @@ pub(super) fn meta_of(row: &Row<'_>, key: Key) -> Result<Meta> {
 /// The key in a row that has its three parts from column `first` on.
 pub(super) fn key_of(row: &Row<'_>, namespace: &Namespace, first: usize) -> Result<Key> {
     let text = |column| row.get_ref(column).and_then(|value| Ok(value.as_str()?));
-    let (url, variant) = (
-        text(first).map_err(|error| from_sqlite(&error))?,
-        text(first + 1).map_err(|error| from_sqlite(&error))?,
-    );
+    let damaged = |error: rusqlite::Error| damage(&error, "a row without a key");
+    let (url, variant) = (text(first).map_err(damaged)?, text(first + 1).map_err(damaged)?);
     Key::new(namespace, url, variant).map_err(|error| corrupt(format!("a key that cannot be: {error}")))
 }
 
-fn broken(key: &Key, error: &rusqlite::Error) -> Error {
+/// What a column that cannot be read says of its row: SQLite failed, or something else is there than was written.
+pub(super) fn broken(key: &Key, error: &rusqlite::Error) -> Error {
+    damage(error, &format!("the row of {}", key.url()))
+}
+
+fn damage(error: &rusqlite::Error, what: &str) -> Error {
     match error {
         rusqlite::Error::SqliteFailure(..) => from_sqlite(error),
-        _ => corrupt(format!("the row of {}: {error}", key.url())),
+        _ => corrupt(format!("{what}: {error}")),
+    }
+}
+
+/// What was read of a column; nothing where that is damaged.
+pub(super) fn readable<T>(read: rusqlite::Result<T>) -> rusqlite::Result<Option<T>> {
+    match read {
+        Ok(value) => Ok(Some(value)),
+        Err(error @ rusqlite::Error::SqliteFailure(..)) => Err(error),
+        Err(_) => Ok(None),
     }
 }
 

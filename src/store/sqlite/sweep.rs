@@ -5,7 +5,7 @@ use tokio::sync::oneshot;
 
 use super::SqliteStore;
 use super::ledger::tombstone;
-use super::rows::{bytes_16, signed};
+use super::rows::{bytes_16, readable, signed};
 use super::writer::{Operation, Totals};
 use super::{hosts, leases};
 use crate::domain::{KeyId, Timestamp};
@@ -84,8 +84,8 @@ impl Operation for SweepOperation {
         self.swept = Swept::default();
         self.removed.clear();
         while let Some(row) = removed.next()? {
-            totals.stored_bytes -= row.get::<_, i64>(0)?;
-            totals.raw_bytes -= row.get::<_, i64>(1)?;
+            totals.stored_bytes -= readable(row.get(0))?.unwrap_or(0);
+            totals.raw_bytes -= readable(row.get(1))?.unwrap_or(0);
             totals.entries -= 1;
             self.swept.results += 1;
             self.removed.extend(bytes_16(row, 2).ok().map(KeyId::from_bytes));

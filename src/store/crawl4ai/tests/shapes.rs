@@ -166,6 +166,29 @@ fn hashes_of_hashes_are_followed_to_the_content() {
 }
 
 #[test]
+fn a_page_that_looks_like_the_name_of_a_file_is_a_page() {
+    const DIGITS: &str = "0123456789abcdef";
+    let html = |cache: &Cache, url: &str| document(&cache.read()[url])["html"].clone();
+    let cache = Cache::new();
+    cache.page("https://a/", &[("html", DIGITS), ("cleaned_html", "<p>"), ("markdown", DIGITS)]);
+    cache.page("https://b/", &[("html", DIGITS)]);
+    for _ in 0..3 {
+        assert_eq!([html(&cache, "https://a/"), html(&cache, "https://b/")], [DIGITS, DIGITS]);
+        cache.upgrade();
+    }
+    // Its own file is gone: the other column says how many there should be.
+    fs::remove_file(cache.file_path("html", &hash(DIGITS))).expect("removed");
+    assert_eq!(cache.read()["https://a/"].page.as_ref().unwrap_err(), &Skip::Html(Loss::ChainBroken));
+
+    let old = Cache::old();
+    old.insert("https://a/", &[("html", DIGITS), ("markdown", "# A")]);
+    old.insert("https://b/", &[("html", DIGITS)]);
+    assert_eq!(html(&old, "https://a/"), DIGITS);
+    let alone = old.read().remove("https://b/").expect("read");
+    assert_eq!(alone.page.unwrap_err(), Skip::Html(Loss::Missing), "nothing tells it from a name");
+}
+
+#[test]
 fn rows_with_text_are_upgraded_once_and_more() {
     let cache = Cache::old();
     cache.insert("https://a/", &[("html", HTML), ("markdown", "# A"), ("screenshot", "")]);

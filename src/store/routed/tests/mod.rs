@@ -287,3 +287,38 @@ async fn shadow_reads_count_what_differs_by_field() {
     ResultStore::put(&street.here, put(&key(URL), "b", 11)).await.expect("stored");
     street.relay().await;
 }
+
+#[tokio::test]
+async fn what_is_damaged_on_one_side_is_answered_and_healed_by_the_other() {
+    let damage = |store: &crate::store::sqlite::SqliteStore| {
+        let file = rusqlite::Connection::open(store.path()).expect("a database");
+        let changed = file.execute("update results set body = zeroblob(length(body))", []);
+        assert_eq!(changed, Ok(1));
+    };
+    for percent in [0, 100] {
+        let street = Street::new(policy(percent, true)).await;
+        street.routed.put(put(&key(URL), "a", 10)).await.expect("stored");
+        street.relay().await;
+        let (owner, answered): (&dyn ResultStore, _) = if percent == 0 {
+            damage(&street.here);
+            (&street.here, there("a", Via::Other))
+        } else {
+            damage(&street.across.store);
+            (&street.across, here("a", Via::Other))
+        };
+        assert_eq!(read(&street).await, answered, "{percent} %");
+        street.rest().await;
+        assert_eq!(on(owner).await, stored("a", 10), "{percent} %");
+        assert_eq!(read(&street).await.map(|(_, _, via)| via), Some(Via::Owner), "{percent} %");
+    }
+
+    // Where the other side has something older, or nothing, it is damaged.
+    let street = Street::new(policy(0, false)).await;
+    ResultStore::put(&street.across, put(&key(URL), "older", 9)).await.expect("stored");
+    street.routed.put(put(&key(URL), "a", 10)).await.expect("stored");
+    damage(&street.here);
+    let found = street.routed.get(&key(URL), GetOptions::default()).await;
+    assert!(matches!(found, Err(Error::Corrupt { .. })), "{found:?}");
+    assert_eq!(street.routed.put(put(&key(URL), "a", 11)).await, Ok(PutOutcome::Refreshed));
+    assert_eq!(read(&street).await, here("a", Via::Owner));
+}

@@ -8,7 +8,7 @@ use crate::domain::{Key, KeyId, Namespace, Version};
 use crate::store::sqlite::SqliteStore;
 use crate::store::sqlite::error::from_sqlite;
 use crate::store::sqlite::results::Existing;
-use crate::store::sqlite::rows::unsigned;
+use crate::store::sqlite::rows::{readable, unsigned};
 use crate::store::sqlite::sessions::{DeleteSession, Stored};
 use crate::store::{
     Condition, DeleteOutcome, Put, PutOutcome, PutSession, Result, SessionCondition, SessionDeleteOutcome,
@@ -199,6 +199,9 @@ fn known(connection: &Connection, id: KeyId, held: Option<Version>) -> rusqlite:
 fn version(connection: &Connection, sql: &str, id: KeyId) -> rusqlite::Result<Option<Version>> {
     connection
         .prepare_cached(sql)?
-        .query_row([&id.as_bytes()[..]], |row| unsigned(row, 0).map(Version::from_u64))
+        // What is damaged is older than everything.
+        .query_row([&id.as_bytes()[..]], |row| {
+            Ok(readable(unsigned(row, 0))?.map(Version::from_u64).unwrap_or_default())
+        })
         .optional()
 }

@@ -13,7 +13,8 @@ use super::SqliteStore;
 use super::error::{corrupt, from_sqlite};
 use super::ledger::{Fenced, Terms, tombstone};
 use super::rows::{
-    META_COLUMNS, META_COUNT, UPDATED_AT, blob, bytes_16, key_of, meta_of, one, signed, time, unsigned,
+    META_COLUMNS, META_COUNT, UPDATED_AT, blob, broken, bytes_16, key_of, meta_of, one, readable, signed,
+    time, unsigned,
 };
 use crate::domain::{Entry, Key, Meta, Timestamp, Version};
 use crate::store::{
@@ -102,11 +103,20 @@ pub(super) fn entry_of(row: &Row<'_>, key: Key) -> Result<(u64, Entry)> {
     let meta = meta_of(row, key)?;
     let read =
         || Ok((unsigned(row, META_COUNT)?, bytes_16(row, META_COUNT + 1)?, blob(row, META_COUNT + 2)?));
-    let (number, digest, body) = read().map_err(|error: rusqlite::Error| from_sqlite(&error))?;
+    let (number, digest, body) = read().map_err(|error: rusqlite::Error| broken(&meta.key, &error))?;
     if digest_of(&meta, body) != digest || body.len() as u64 != meta.layout.stored_size() {
         return Err(corrupt(format!("the body of {} does not match its digest", meta.key.url())));
     }
     Ok((number, Entry { meta, frame: Bytes::copy_from_slice(body) }))
+}
+
+/// Whether what is stored under a key can be read.
+fn is_sound(connection: &Connection, key: &Key) -> rusqlite::Result<bool> {
+    match get(connection, key.clone()) {
+        Err(Error::Corrupt { .. }) => Ok(false),
+        // What else keeps it from being read keeps it from being written, too.
+        Ok(_) | Err(_) => Ok(true),
+    }
 }
 
 /// As [`get`]; where there is nothing, what the tombstone says, in the same transaction.
@@ -129,7 +139,12 @@ fn list(connection: &Connection, query: &ListQuery) -> Result<Page> {
     let mut scanned = 0;
     while let Some(row) = rows.next().map_err(read)? {
         scanned += 1;
-        let position = (time(row, UPDATED_AT).map_err(read)?, row.get::<_, i64>(META_COUNT).map_err(read)?);
+        let number: i64 = row.get(META_COUNT).map_err(read)?;
+        let Some(at) = readable(time(row, UPDATED_AT)).map_err(read)? else {
+            tracing::error!(row = number, "a listing left out a damaged row");
+            continue;
+        };
+        let position = (at, number);
         match key_of(row, &query.namespace, META_COUNT + 1).and_then(|key| meta_of(row, key)) {
             Ok(meta) if query.admits(&meta) => {
                 page.items.push(meta);

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rusqlite::Connection;
 
-use super::digest_of;
+use super::{digest_of, is_sound};
 use crate::domain::{Etag, Key, KeyId, Timestamp, Version};
 use crate::store::heat::HeatMap;
 use crate::store::sqlite::ledger::outbox::Queued;
 use crate::store::sqlite::ledger::{Fenced, Terms, Tombstone, tombstone};
-use crate::store::sqlite::rows::{bytes_16, signed, time, unsigned};
+use crate::store::sqlite::rows::{bytes_16, readable, signed, time, unsigned};
 use crate::store::sqlite::writer::Totals;
 use crate::store::sqlite::{BACKEND, SqliteStore};
 use crate::store::{Condition, DeleteOutcome, Error, Heat, Put, PutOutcome, Result, Stamp};
@@ -48,20 +48,27 @@ impl SqliteStore {
     }
 }
 
-/// What a write needs to know of the row it meets.
+/// What a write needs to know of the row it meets, as far as that can be read.
 pub(in crate::store::sqlite) struct Existing {
     row: i64,
+    /// Where it cannot be read it is older than everything: any write replaces it.
     pub(in crate::store::sqlite) version: Version,
-    etag: Etag,
-    created_at: Timestamp,
-    expires_at: Timestamp,
+    etag: Option<Etag>,
+    created_at: Option<Timestamp>,
+    expires_at: Option<Timestamp>,
     raw_size: i64,
     stored_size: i64,
 }
 
 impl Existing {
-    fn stamp(&self) -> Stamp {
-        Stamp { etag: self.etag, version: self.version, expires_at: self.expires_at }
+    /// What a condition looks at; nothing where it cannot be read.
+    fn stamp(&self) -> Option<Stamp> {
+        Some(Stamp { etag: self.etag?, version: self.version, expires_at: self.expires_at? })
+    }
+
+    /// The earlier of `created_at` and its own time of creation.
+    fn first_of(&self, created_at: Timestamp) -> Timestamp {
+        self.created_at.map_or(created_at, |own| own.min(created_at))
     }
 
     /// Removes it.
@@ -89,12 +96,12 @@ impl Existing {
         let Some(row) = rows.next()? else { return Ok(None) };
         Ok(Some(Self {
             row: row.get(0)?,
-            version: Version::from_u64(unsigned(row, 1)?),
-            etag: Etag::from_bytes(bytes_16(row, 2)?),
-            created_at: time(row, 3)?,
-            expires_at: time(row, 4)?,
-            raw_size: row.get(5)?,
-            stored_size: row.get(6)?,
+            version: readable(unsigned(row, 1))?.map(Version::from_u64).unwrap_or_default(),
+            etag: readable(bytes_16(row, 2))?.map(Etag::from_bytes),
+            created_at: readable(time(row, 3))?,
+            expires_at: readable(time(row, 4))?,
+            raw_size: readable(row.get(5))?.unwrap_or(0),
+            stored_size: readable(row.get(6))?.unwrap_or(0),
         }))
     }
 }
@@ -111,7 +118,7 @@ struct Putting {
 
 impl Putting {
     fn decide(&self, stored: Option<&Existing>, tombstone: Option<Tombstone>) -> PutOutcome {
-        if !self.put.condition.holds(stored.map(Existing::stamp)) {
+        if !self.put.condition.holds(stored.and_then(Existing::stamp)) {
             return PutOutcome::ConditionFailed;
         }
         if tombstone.is_some_and(|tombstone| self.put.meta.version < tombstone.version) {
@@ -119,7 +126,7 @@ impl Putting {
         }
         match stored {
             Some(stored) if stored.version >= self.put.meta.version => PutOutcome::Superseded,
-            Some(stored) if stored.etag == self.put.meta.etag => PutOutcome::Refreshed,
+            Some(stored) if stored.etag == Some(self.put.meta.etag) => PutOutcome::Refreshed,
             _ if self.put.frame.is_none() => PutOutcome::ConditionFailed,
             Some(_) => PutOutcome::Replaced,
             None => PutOutcome::Created,
@@ -137,20 +144,31 @@ impl Putting {
         let meta = &self.put.meta;
         let stored = Existing::find(connection, &meta.key)?;
         let tombstone = tombstone::find(connection, self.id)?;
-        let outcome = self.decide(stored.as_ref(), tombstone);
+        let outcome = match self.decide(stored.as_ref(), tombstone) {
+            PutOutcome::ConditionFailed if self.finds_damage(connection, stored.as_ref())? => {
+                PutOutcome::Replaced
+            }
+            outcome => outcome,
+        };
+        let mends =
+            outcome == PutOutcome::Superseded && self.mends(connection, stored.as_ref(), tombstone)?;
         let changes = matches!(outcome, PutOutcome::Created | PutOutcome::Replaced | PutOutcome::Refreshed);
         if changes && let Err(full) = self.terms.room(connection, totals, self.id)? {
             return Ok(Err(full));
         }
         match (outcome, &stored) {
-            (PutOutcome::Refreshed, Some(stored)) => self.refresh(connection, stored)?,
-            (PutOutcome::Created | PutOutcome::Replaced, stored) => {
+            (PutOutcome::Refreshed, Some(stored)) if self.put.frame.is_none() => {
+                self.refresh(connection, stored)?;
+            }
+            // The same content is written again, too: what is there may be damaged. Where it is not, SQLite finds its
+            // pages unchanged and logs none of them.
+            (PutOutcome::Created | PutOutcome::Replaced | PutOutcome::Refreshed, stored) => {
                 self.write(connection, stored.as_ref())?;
-                totals.entries += i64::from(stored.is_none());
-                totals.stored_bytes +=
-                    signed(meta.layout.stored_size()) - stored.as_ref().map_or(0, |it| it.stored_size);
-                totals.raw_bytes +=
-                    signed(meta.layout.raw_size()) - stored.as_ref().map_or(0, |it| it.raw_size);
+                self.count(totals, stored.as_ref());
+            }
+            (PutOutcome::Superseded, Some(stored)) if mends => {
+                self.mend(connection, stored)?;
+                self.count(totals, Some(stored));
             }
             _ => {}
         }
@@ -165,7 +183,62 @@ impl Putting {
         } else {
             self.terms.after_nothing(connection, totals, (self.id, meta.version))?;
         }
-        Ok(Ok(Fenced::Done(outcome)))
+        Ok(Ok(Fenced::Done(if mends { PutOutcome::Refreshed } else { outcome })))
+    }
+
+    /// Whether a write that asks for no entry meets only one that cannot be read.
+    fn finds_damage(&self, connection: &Connection, stored: Option<&Existing>) -> rusqlite::Result<bool> {
+        let Some(stored) = stored else { return Ok(false) };
+        let asks_for_none = matches!(self.put.condition, Condition::Absent(_)) && self.put.frame.is_some();
+        Ok(asks_for_none
+            && self.put.meta.version > stored.version
+            && !is_sound(connection, &self.put.meta.key)?)
+    }
+
+    /// Whether a write that comes too late is what the row should hold, and cannot be read to hold: the very write, or
+    /// an earlier one of the same content.
+    fn mends(
+        &self,
+        connection: &Connection,
+        stored: Option<&Existing>,
+        tombstone: Option<Tombstone>,
+    ) -> rusqlite::Result<bool> {
+        let (Some(stored), meta) = (stored, &self.put.meta) else { return Ok(false) };
+        let is_dead = tombstone.is_some_and(|tombstone| meta.version < tombstone.version);
+        let is_its = stored.version == meta.version || stored.etag == Some(meta.etag);
+        Ok(self.put.frame.is_some() && !is_dead && is_its && !is_sound(connection, &meta.key)?)
+    }
+
+    /// Writes again what the row should hold. What is known since of the same content stays.
+    fn mend(&self, connection: &Connection, stored: &Existing) -> rusqlite::Result<()> {
+        let Put { meta, frame, .. } = &self.put;
+        if stored.version == meta.version {
+            return self.write(connection, Some(stored));
+        }
+        connection
+            .prepare_cached(
+                "update results set status_code = ?2, success = ?3, raw_size = ?4, stored_size = ?5, layout = ?6,
+                 digest = ?7, body = ?8 where row = ?1",
+            )?
+            .execute((
+                stored.row,
+                meta.status_code,
+                meta.success,
+                signed(meta.layout.raw_size()),
+                signed(meta.layout.stored_size()),
+                meta.layout.as_bytes(),
+                self.digest.as_ref().map(|digest| &digest[..]),
+                frame.as_deref(),
+            ))?;
+        Ok(())
+    }
+
+    /// Counts what was written in the place of what was there.
+    fn count(&self, totals: &mut Totals, stored: Option<&Existing>) {
+        let layout = &self.put.meta.layout;
+        totals.entries += i64::from(stored.is_none());
+        totals.stored_bytes += signed(layout.stored_size()) - stored.map_or(0, |it| it.stored_size);
+        totals.raw_bytes += signed(layout.raw_size()) - stored.map_or(0, |it| it.raw_size);
     }
 
     fn refresh(&self, connection: &Connection, stored: &Existing) -> rusqlite::Result<()> {
@@ -178,7 +251,7 @@ impl Putting {
             .execute((
                 stored.row,
                 signed(meta.version.as_u64()),
-                signed(meta.created_at.min(stored.created_at).as_millis()),
+                signed(stored.first_of(meta.created_at).as_millis()),
                 signed(meta.updated_at.as_millis()),
                 signed(meta.expires_at.as_millis()),
                 &meta.validators.etag,
@@ -199,7 +272,7 @@ impl Putting {
             head_fingerprint = ?15, raw_size = ?16, stored_size = ?17, layout = ?18, digest = ?19, body = ?20
             where id = ?1 and namespace = ?2 and url = ?3 and variant = ?4 and host = ?5";
         let Put { meta, frame, .. } = &self.put;
-        let created_at = stored.map_or(meta.created_at, |stored| meta.created_at.min(stored.created_at));
+        let created_at = stored.map_or(meta.created_at, |stored| stored.first_of(meta.created_at));
         let id = meta.key.id();
         let parameters = rusqlite::params![
             &id.as_bytes()[..],
@@ -224,7 +297,13 @@ impl Putting {
             frame.as_deref(),
         ];
         let sql = if stored.is_some() { UPDATE } else { INSERT };
-        connection.prepare_cached(sql)?.execute(parameters)?;
+        if connection.prepare_cached(sql)?.execute(parameters)? == 0 {
+            // The columns of its key are damaged, too.
+            const KEY: &str =
+                "update results set namespace = ?2, url = ?3, variant = ?4, host = ?5 where id = ?1";
+            connection.prepare_cached(KEY)?.execute(&parameters[..5])?;
+            connection.prepare_cached(UPDATE)?.execute(parameters)?;
+        }
         Ok(())
     }
 }
@@ -248,7 +327,7 @@ impl Deleting {
         }
         let (id, version) = (self.key.id(), self.version);
         let stored = Existing::find(connection, &self.key)?;
-        let holds = self.condition.holds(stored.as_ref().map(Existing::stamp));
+        let holds = self.condition.holds(stored.as_ref().and_then(Existing::stamp));
         // A newer entry or deletion came after this delete was asked for: for the delete there is nothing left to do.
         let late = match &stored {
             Some(stored) => stored.version >= version,

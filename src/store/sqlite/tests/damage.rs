@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 
 use super::*;
-use crate::store::{Error, ListQuery, Look};
+use crate::domain::{Meta, Version};
+use crate::store::conformance::{bodiless, facts, given};
+use crate::store::{Condition, DeleteOutcome, Error, ListQuery, Look, PutOutcome};
 
 /// A closed database of sixty entries: its bytes, and the bodies by number.
 async fn database() -> (Vec<u8>, HashMap<u64, bytes::Bytes>) {
@@ -118,4 +120,102 @@ async fn a_damaged_row_does_not_take_the_others_with_it() {
     let id = SessionId::new("s").expect("an id");
     let found = SessionStore::get(&store, &Namespace::default(), &id).await;
     assert!(matches!(found, Err(Error::Corrupt { .. })), "{found:?}");
+}
+
+/// What can be wrong with a row, and whether it can still be told how new it is and what it held.
+const DAMAGES: [(&str, bool); 12] = [
+    ("body = zeroblob(length(body))", true),
+    ("body = substr(body, 1, length(body) / 2)", true),
+    ("body = x''", true),
+    ("body = 'text'", true),
+    ("layout = x'00'", true),
+    ("digest = x'00'", true),
+    ("etag = x'00'", false),
+    ("version = -1", false),
+    ("expires_at = 'never'", true),
+    ("updated_at = -1", true),
+    ("stored_size = 'much', raw_size = x'00'", true),
+    ("url = 'https://elsewhere/', host = 'elsewhere'", true),
+];
+
+/// A store whose one row is damaged.
+async fn damaged(damage: &str) -> (TempDir, SqliteStore) {
+    let directory = directory();
+    let store = open(directory.path());
+    put_result(&store, put(&url(1), "text", 10)).await;
+    let changed = connection(directory.path()).execute(&format!("update results set {damage}"), []);
+    assert_eq!(changed, Ok(1), "{damage}");
+    (directory, store)
+}
+
+#[tokio::test]
+async fn what_is_damaged_heals_by_being_stored_again() {
+    let absent = Condition::Absent(at(11));
+    for (damage, _) in DAMAGES {
+        let is_sound = damage.starts_with("stored_size") || damage.starts_with("url");
+        for (again, text, version) in [
+            (put(&url(1), "text", 20), "text", 20),
+            (put(&url(1), "other", 20), "other", 20),
+            (put(&url(1), "text", 10), "text", 10),
+            (given(absent.clone(), put(&url(1), "other", 20)), "other", 20),
+        ] {
+            let asks_for_none = again.condition != Condition::Any;
+            if is_sound && (asks_for_none || version == 10) {
+                continue;
+            }
+            let (directory, store) = damaged(damage).await;
+            let what = format!("{damage}: {text} at {version}");
+            let outcome = put_result(&store, again.clone()).await;
+            assert!(matches!(outcome, PutOutcome::Refreshed | PutOutcome::Replaced), "{what}: {outcome:?}");
+            let entry = stored(&store, &url(1)).await.expect("readable").expect("an entry");
+            assert_eq!(text_of(&entry), text, "{what}");
+            assert_eq!(
+                facts(&entry.meta),
+                facts(&Meta { created_at: entry.meta.created_at, ..again.meta.clone() })
+            );
+            let listed = ResultStore::list(&store, &ListQuery::all(&Namespace::default(), 10)).await;
+            assert_eq!(listed.expect("a page").items.len(), 1, "{what}");
+            let url: String = connection(directory.path())
+                .query_row("select url from results", [], |row| row.get(0))
+                .expect("a row");
+            assert_eq!(url, again.meta.key.url(), "{what}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_earlier_write_mends_only_what_it_is_itself() {
+    for (damage, tells) in DAMAGES.into_iter().filter(|(damage, _)| damage.starts_with("body")) {
+        assert!(tells);
+        let (_directory, store) = damaged(damage).await;
+        let confirmed = bodiless(put(&url(1), "text", 30));
+        assert_eq!(put_result(&store, confirmed.clone()).await, PutOutcome::Refreshed);
+        let older = put_result(&store, put(&url(1), "older", 9)).await;
+        assert_eq!(older, PutOutcome::Superseded, "{damage}: what was replaced does not come back");
+        assert!(stored(&store, &url(1)).await.is_err(), "{damage}");
+        assert_eq!(put_result(&store, put(&url(1), "text", 9)).await, PutOutcome::Refreshed, "{damage}");
+        let entry = stored(&store, &url(1)).await.expect("readable").expect("an entry");
+        assert_eq!((text_of(&entry).as_str(), entry.meta.updated_at), ("text", at(30)), "{damage}");
+        assert_eq!(entry.meta.version, confirmed.meta.version, "{damage}: what is known since stays");
+        assert_eq!(put_result(&store, put(&url(1), "text", 9)).await, PutOutcome::Superseded, "{damage}");
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_row_is_listed_around_deleted_swept_and_evicted_like_any_other() {
+    for (damage, _) in DAMAGES {
+        let (directory, store) = damaged(damage).await;
+        put_result(&store, put(&url(2), "sound", 10)).await;
+        let page = ResultStore::list(&store, &ListQuery::all(&Namespace::default(), 10)).await;
+        let page = page.unwrap_or_else(|error| panic!("{damage}: {error}"));
+        assert!(page.items.iter().any(|meta| meta.key == url(2)), "{damage}: {page:?}");
+        let looks = store.look_metas(&[url(1), url(2)]).await.expect("looks");
+        assert!(matches!(looks[1], Look::Entry(_)), "{damage}: {looks:?}");
+        let known = store.known(&[url(1).id()]).await.expect("known");
+        assert!(known[0].held.is_some(), "{damage}: {known:?}");
+        let deleted = ResultStore::delete(&store, &url(1), Version::first_of(at(20)), Condition::Any).await;
+        assert_eq!(deleted, Ok(DeleteOutcome::Deleted), "{damage}");
+        assert_eq!(number(&connection(directory.path()), "select count(*) from results"), 1, "{damage}");
+        assert_eq!(status(&store).await.entries, 1, "{damage}");
+    }
 }

@@ -1,6 +1,6 @@
-//! What the README says of configuration and metrics is what the code says.
+//! What the README says of configuration and metrics is what the code says, and the OpenAPI document is that of the routes.
 //!
-//! `UPDATE_DOCUMENTS=1 cargo test --test documents` writes the tables anew.
+//! `UPDATE_DOCUMENTS=1 cargo test --test documents` writes the tables and the document anew.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot read the repository has failed")]
 #![expect(clippy::disallowed_methods, reason = "a test takes its switch from the environment")]
@@ -79,4 +79,30 @@ fn the_table_of_metrics() {
         writeln!(table, "| `{}` | {} | {labels} | {} |", family.name, family.kind, family.help).unwrap();
     }
     check("metrics", &table);
+}
+
+#[test]
+fn the_openapi_document() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/openapi.json");
+    let mut expected = serde_json::to_string_pretty(&crawlcache::api::openapi_document()).unwrap();
+    expected.push('\n');
+    let committed = fs::read_to_string(&path).unwrap();
+    if committed == expected {
+        return;
+    }
+    if std::env::var_os("UPDATE_DOCUMENTS").is_some() {
+        fs::write(&path, expected).unwrap();
+        return;
+    }
+    let (number, (is, should)) = committed
+        .lines()
+        .zip(expected.lines())
+        .enumerate()
+        .find(|(_, (is, should))| is != should)
+        .unwrap_or_default();
+    panic!(
+        "docs/openapi.json is not what the routes say, first in line {}: `{is}` should be `{should}`; \
+         UPDATE_DOCUMENTS=1 cargo test --test documents writes it anew",
+        number + 1,
+    );
 }

@@ -61,8 +61,9 @@ pub(super) struct BatchGetRequest {
 ///
 /// One JSON object a line, in the order of the keys: `index`, `url`, `variant` and `status`; with status 200 also
 /// `etag`, `age`, `ttl` and `document`, and `quality` where it is a failed one; otherwise the members of a problem.
-#[utoipa::path(post, path = "/v1/results/batch-get", tag = "results",
-    request_body(content = BatchGetRequest, content_type = "application/json"),
+#[utoipa::path(post, path = "/v1/results/batch-get", tag = "results", operation_id = "batch_get_results",
+    request_body(content = BatchGetRequest, content_type = "application/json",
+        example = json!({"keys": ["https://example.com/", {"url": "https://example.com/a", "variant": "mobile"}]})),
     responses((status = 200, description = "One outcome a line", body = String, content_type = "application/x-ndjson",
         example = json!("{\"index\":0,\"url\":\"https://example.com/\",\"variant\":\"\",\"status\":200,\"etag\":\"…\",\"age\":5,\"ttl\":3595,\"document\":{}}\n"))))]
 pub(super) async fn get(
@@ -144,9 +145,9 @@ fn read_key(api: &Api, namespace: &Namespace, key: &RawValue) -> Result<Key> {
 ///
 /// One JSON object a line: `url`, `document`, and optionally `variant`, `ttl` in seconds, `validators` and `lease`. One
 /// outcome a line comes back, in order; a bad line never fails the rest. At most 1,000 lines.
-#[utoipa::path(post, path = "/v1/results/batch-put", tag = "results",
+#[utoipa::path(post, path = "/v1/results/batch-put", tag = "results", operation_id = "batch_put_results",
     request_body(content = String, content_type = "application/x-ndjson",
-        example = json!("{\"url\":\"https://example.com/\",\"ttl\":3600,\"document\":{\"success\":true}}\n")),
+        example = json!("{\"url\":\"https://example.com/\",\"document\":{\"success\":true}}\n")),
     responses((status = 200, description = "One outcome a line", body = String, content_type = "application/x-ndjson",
         example = json!("{\"line\":1,\"status\":201,\"outcome\":\"created\",\"url\":\"https://example.com/\",\"variant\":\"\",\"etag\":\"…\"}\n"))))]
 pub(super) async fn put(

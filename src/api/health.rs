@@ -23,7 +23,7 @@ use crate::store::sqlite::ledger::outbox::OutboxStatus;
 use crate::store::{Health, Status};
 
 /// Whether the process is up.
-#[utoipa::path(get, path = "/livez", tag = "operations", responses(
+#[utoipa::path(get, path = "/livez", tag = "operations", operation_id = "get_livez", responses(
     (status = 200, description = "The process is up", body = String, content_type = "text/plain", example = json!("ok\n")),
 ))]
 pub(super) async fn livez() -> &'static str {
@@ -31,7 +31,7 @@ pub(super) async fn livez() -> &'static str {
 }
 
 /// Whether requests can be served. Degraded is still ready.
-#[utoipa::path(get, path = "/readyz", tag = "operations", responses(
+#[utoipa::path(get, path = "/readyz", tag = "operations", operation_id = "get_readyz", responses(
     (status = 200, description = "Ready, maybe degraded", body = String, content_type = "text/plain", example = json!("ok\n")),
     (status = 503, description = "No backend can serve"),
 ))]
@@ -77,7 +77,7 @@ pub(super) struct BackendHealth {
 }
 
 /// The health of each backend: status, latency, timestamp.
-#[utoipa::path(get, path = "/health", tag = "operations", responses(
+#[utoipa::path(get, path = "/health", tag = "operations", operation_id = "get_health", responses(
     (status = 200, description = "Healthy or degraded", body = HealthReport),
     (status = 503, description = "Unhealthy", body = HealthReport),
 ))]
@@ -111,7 +111,7 @@ fn report(api: &Api, inspected: &[Inspected]) -> HealthReport {
 }
 
 /// Prometheus metrics.
-#[utoipa::path(get, path = "/metrics", tag = "operations", responses(
+#[utoipa::path(get, path = "/metrics", tag = "operations", operation_id = "get_metrics", responses(
     (status = 200, description = "Prometheus text format 0.0.4", body = String, content_type = "text/plain",
         example = json!("crawlcache_http_requests_in_flight 1\n")),
 ))]
@@ -244,7 +244,7 @@ pub(super) struct Stats {
 }
 
 /// What is stored and how it is used since the start, over all namespaces; needs the scope `admin`.
-#[utoipa::path(get, path = "/v1/stats", tag = "operations", responses(
+#[utoipa::path(get, path = "/v1/stats", tag = "operations", operation_id = "get_stats", responses(
     (status = 200, description = "Sizes, counts and the hit ratio", body = Stats),
 ))]
 pub(super) async fn stats(State(api): State<Api>, _: Admin, _: Params<NoParams>) -> Result<Json<Stats>> {

@@ -21,20 +21,16 @@ pub(super) const MAX_LIMIT: u64 = 1000;
 #[into_params(parameter_in = Query)]
 pub(super) struct ListParams {
     /// Only those of this host.
-    #[param(example = "example.com")]
     host: Option<String>,
-    /// Only those whose url begins so.
-    #[param(example = "https://example.com/docs/")]
+    /// Only those whose url begins so, such as `https://example.com/docs/`.
     prefix: Option<String>,
     /// All variants of this url.
     url: Option<String>,
-    /// Only those stored or confirmed at or after this time: RFC 3339 or Unix seconds.
-    #[param(example = "2026-01-15T10:30:00Z")]
+    /// Only those stored or confirmed at or after this time: RFC 3339 (`2026-01-15T10:30:00Z`) or Unix seconds.
     since: Option<String>,
     /// Only those stored or confirmed before this time: RFC 3339 or Unix seconds.
     until: Option<String>,
     /// Only those whose document has this `status_code`.
-    #[param(example = 200)]
     status: Option<u16>,
     /// Expired ones too, as long as they are kept.
     #[serde(default)]

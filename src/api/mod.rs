@@ -100,7 +100,7 @@ pub fn router(api: Api) -> Router {
         .with_state(api)
 }
 
-/// The OpenAPI document. It is made anew by each call.
+/// The OpenAPI document as the routes say it. What is served is the committed one, which tests hold against this.
 pub fn openapi_document() -> OpenApi {
     let described = uncompressed()
         .chain(compressed())

@@ -56,8 +56,9 @@ pub(super) struct PurgeReport {
 /// Delete results by host, prefix, url or age.
 ///
 /// A result that is stored again while the purge runs stays.
-#[utoipa::path(post, path = "/v1/results/purge", tag = "results",
-    request_body(content = PurgeRequest, content_type = "application/json"),
+#[utoipa::path(post, path = "/v1/results/purge", tag = "results", operation_id = "purge_results",
+    request_body(content = PurgeRequest, content_type = "application/json",
+        example = json!({"host": "example.com", "dry_run": true})),
     responses(
         (status = 200, description = "What was deleted, or would be", body = PurgeReport),
         (status = 507, description = "No space is left"),

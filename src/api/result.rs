@@ -39,8 +39,7 @@ pub(super) struct GetParams {
     /// The variant; the default one when missing. At most 256 characters without white space.
     #[param(max_length = 256)]
     variant: Option<String>,
-    /// The fields to answer with, separated by commas; `head` stands for every small field.
-    #[param(example = "head,markdown")]
+    /// The fields to answer with, separated by commas, such as `head,markdown`; `head` stands for every small field.
     fields: Option<String>,
     /// The greatest age in seconds.
     max_age: Option<u64>,
@@ -53,7 +52,7 @@ pub(super) struct GetParams {
     #[param(schema_with = wanted)]
     quality: Wanted,
     /// Where there is no fresh answer: asks for the lease of the page, for so many seconds. Needs a token that may write.
-    #[param(minimum = 1, example = 30)]
+    #[param(minimum = 1)]
     lease: Option<u64>,
     /// Where another has the lease: waits so many seconds for its page.
     wait: Option<u64>,
@@ -71,7 +70,6 @@ pub(super) struct PutParams {
     #[param(max_length = 256)]
     variant: Option<String>,
     /// How many seconds it stays fresh.
-    #[param(example = 3600)]
     ttl: Option<u64>,
     /// The origin's `ETag`; otherwise the one in the document's `response_headers`.
     #[param(max_length = 1024)]
@@ -82,9 +80,8 @@ pub(super) struct PutParams {
     /// The fingerprint of the page's head; otherwise the document's `head_fingerprint`.
     #[param(max_length = 1024)]
     head_fingerprint: Option<String>,
-    /// When it was fetched, for a result that comes from another cache: RFC 3339 or Unix seconds. Its age counts from
-    /// then, and it never replaces one that is newer. Not together with a lease.
-    #[param(example = "2026-01-15T10:30:00Z")]
+    /// When it was fetched, for a result that comes from another cache: RFC 3339 (`2026-01-15T10:30:00Z`) or Unix
+    /// seconds. Its age counts from then, and it never replaces one that is newer. Not together with a lease.
     updated_at: Option<String>,
 }
 
@@ -132,7 +129,7 @@ pub(super) struct DeleteParams {
 ///
 /// To a client that accepts zstd the document is sent exactly as it is stored, and so is a projection of the
 /// first fields (`fields=head`, `fields=head,markdown`). `Cache-Control: no-cache` reads past the memory tier.
-#[utoipa::path(get, path = "/v1/result", tag = "results", params(GetParams), responses(
+#[utoipa::path(get, path = "/v1/result", tag = "results", operation_id = "get_result", params(GetParams), responses(
     (status = 200, description = "The document, or the fields asked for", body = std::collections::HashMap<String, serde_json::Value>,
         content_type = "application/json",
         headers(
@@ -213,7 +210,7 @@ async fn document_response(
 ///
 /// A failed result (`success` is false, an error status, or a block page) is kept beside the good one, not in its place,
 /// and for a short time: the answer has `quality` and `why`. A precondition is about the one that is written.
-#[utoipa::path(put, path = "/v1/result", tag = "results", params(PutParams, LeaseHeader),
+#[utoipa::path(put, path = "/v1/result", tag = "results", operation_id = "put_result", params(PutParams, LeaseHeader),
     request_body(content = std::collections::HashMap<String, serde_json::Value>, content_type = "application/json",
         description = "Any JSON object; `Content-Encoding: zstd` and `gzip` are accepted",
         example = json!({"url": "https://example.com/", "success": true, "status_code": 200, "html": "<html>…</html>", "markdown": "# Example"})),
@@ -257,7 +254,7 @@ pub(super) async fn put(
 ///
 /// The body is a JSON merge patch (RFC 7396) on the document. An empty object changes no field: with
 /// `confirmed=true`, `ttl=` or validators it refreshes the entry without sending the body again.
-#[utoipa::path(patch, path = "/v1/result", tag = "results", params(PatchParams, LeaseHeader),
+#[utoipa::path(patch, path = "/v1/result", tag = "results", operation_id = "patch_result", params(PatchParams, LeaseHeader),
     request_body(content = std::collections::HashMap<String, serde_json::Value>, content_type = "application/merge-patch+json",
         description = "A JSON merge patch", example = json!({"screenshot": "iVBORw0KGgo="})),
     responses(
@@ -345,7 +342,7 @@ pub(super) async fn patch(
 /// Delete a result, the good one and the failed one.
 ///
 /// A precondition is about the good one.
-#[utoipa::path(delete, path = "/v1/result", tag = "results", params(DeleteParams), responses(
+#[utoipa::path(delete, path = "/v1/result", tag = "results", operation_id = "delete_result", params(DeleteParams), responses(
     (status = 202, description = "It is gone here; the store that owns it cannot be reached, and will be told",
         headers(("cache-status" = String, description = "`crawlcache; detail=queued`"))),
     (status = 204, description = "It is gone, or was not there"),

@@ -31,7 +31,7 @@ pub(super) struct ResultsPage {
 /// List results, without their bodies.
 ///
 /// Newest first. Give at most one of `host`, `prefix` and `url`.
-#[utoipa::path(get, path = "/v1/results", tag = "results", params(ListParams), responses(
+#[utoipa::path(get, path = "/v1/results", tag = "results", operation_id = "list_results", params(ListParams), responses(
     (status = 200, description = "One page", body = ResultsPage),
 ))]
 pub(super) async fn list(
@@ -63,7 +63,7 @@ pub(super) struct PostParams {
 /// Store a result under the `url` in its body.
 ///
 /// Members such as `ttl` or `created_at` are part of the document; how long it stays fresh is the parameter's.
-#[utoipa::path(post, path = "/v1/results", tag = "results", params(PostParams, LeaseHeader),
+#[utoipa::path(post, path = "/v1/results", tag = "results", operation_id = "post_result", params(PostParams, LeaseHeader),
     request_body(content = std::collections::HashMap<String, serde_json::Value>, content_type = "application/json",
         description = "A JSON object with a `url`",
         example = json!({"url": "https://example.com/", "success": true, "status_code": 200, "html": "<html>…</html>"})),

@@ -247,8 +247,9 @@ impl KeyState {
 /// Ask for the state of many keys.
 ///
 /// A bad key is `invalid` and does not fail the others.
-#[utoipa::path(post, path = "/v1/results/lookup", tag = "results",
-    request_body(content = LookupRequest<'static>, content_type = "application/json"),
+#[utoipa::path(post, path = "/v1/results/lookup", tag = "results", operation_id = "lookup_results",
+    request_body(content = LookupRequest<'static>, content_type = "application/json",
+        example = json!({"keys": ["https://example.com/", {"url": "https://example.com/a", "variant": "mobile"}]})),
     responses((status = 200, description = "One state a key, in their order", body = LookupResponse)))]
 pub(super) async fn lookup(
     State(api): State<Api>,

@@ -1,6 +1,4 @@
-//! Routes, each said once: they are served from the start, and described only when somebody asks for the description.
-//!
-//! The OpenAPI document of all routes takes more memory than everything else that an idle service holds.
+//! Routes, each said once: how they are served, and how tests describe them for the OpenAPI document.
 
 use axum::Router;
 use axum::routing::MethodFilter;

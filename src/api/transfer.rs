@@ -32,7 +32,7 @@ const MAX_ERRORS: usize = 100;
 ///
 /// One JSON object a line, as `/v1/results/import` reads it, oldest first. A result that is stored again while
 /// the export runs may appear twice; none that is there throughout is left out.
-#[utoipa::path(get, path = "/v1/results/export", tag = "results", params(ListParams), responses(
+#[utoipa::path(get, path = "/v1/results/export", tag = "results", operation_id = "export_results", params(ListParams), responses(
     (status = 200, description = "One result a line", body = String, content_type = "application/x-ndjson",
         example = json!("{\"url\":\"https://example.com/\",\"variant\":\"\",\"created_at\":\"2026-01-15T10:30:00.000Z\",\"document\":{}}\n")),
 ))]
@@ -171,7 +171,7 @@ impl ImportReport {
 /// One JSON object a line, as `/v1/results/export` writes it: `url`, `document`, and optionally `variant`,
 /// `created_at`, `updated_at`, `expires_at`, `ttl`, `validators`, `quality`. The results keep those times. A bad line is
 /// counted and never fails the rest. There is no limit on the number of lines, unless their outcomes are asked for.
-#[utoipa::path(post, path = "/v1/results/import", tag = "results", params(ImportParams),
+#[utoipa::path(post, path = "/v1/results/import", tag = "results", operation_id = "import_results", params(ImportParams),
     request_body(content = String, content_type = "application/x-ndjson",
         example = json!("{\"url\":\"https://example.com/\",\"document\":{\"success\":true}}\n")),
     responses((status = 200, description = "What was stored", body = ImportReport)))]

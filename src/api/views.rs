@@ -53,13 +53,12 @@ pub(super) struct ViewParams {
     #[serde(default)]
     #[param(schema_with = wanted)]
     quality: Wanted,
-    /// For markdown that was stored in several forms, which one: `raw_markdown` unless named.
-    #[param(example = "fit_markdown")]
+    /// For markdown that was stored in several forms, which one, such as `fit_markdown`; `raw_markdown` when missing.
     form: Option<String>,
 }
 
 /// The markdown of a page.
-#[utoipa::path(get, path = "/v1/result/markdown", tag = "results", params(ViewParams), responses(
+#[utoipa::path(get, path = "/v1/result/markdown", tag = "results", operation_id = "get_result_markdown", params(ViewParams), responses(
     (status = 200, description = "The field `markdown`", body = String, content_type = "text/markdown"),
     (status = 304, description = "The client has it already"),
     (status = 404, description = "No such result, or it has no such field"),
@@ -80,7 +79,7 @@ pub(super) async fn markdown(
 }
 
 /// The html of a page, sandboxed: it runs no script and loads nothing.
-#[utoipa::path(get, path = "/v1/result/html", tag = "results", params(ViewParams), responses(
+#[utoipa::path(get, path = "/v1/result/html", tag = "results", operation_id = "get_result_html", params(ViewParams), responses(
     (status = 200, description = "The field `html`", body = String, content_type = "text/html"),
     (status = 304, description = "The client has it already"),
     (status = 404, description = "No such result, or it has no such field"),
@@ -99,7 +98,7 @@ pub(super) async fn html(
 }
 
 /// The screenshot of a page.
-#[utoipa::path(get, path = "/v1/result/screenshot", tag = "results", params(ViewParams), responses(
+#[utoipa::path(get, path = "/v1/result/screenshot", tag = "results", operation_id = "get_result_screenshot", params(ViewParams), responses(
     (status = 200, description = "The field `screenshot`, decoded from base64", body = [u8], content_type = "image/png"),
     (status = 304, description = "The client has it already"),
     (status = 404, description = "No such result, or it has no such field"),
@@ -118,7 +117,7 @@ pub(super) async fn screenshot(
 }
 
 /// The page as a PDF.
-#[utoipa::path(get, path = "/v1/result/pdf", tag = "results", params(ViewParams), responses(
+#[utoipa::path(get, path = "/v1/result/pdf", tag = "results", operation_id = "get_result_pdf", params(ViewParams), responses(
     (status = 200, description = "The field `pdf`, decoded from base64", body = [u8], content_type = "application/pdf"),
     (status = 304, description = "The client has it already"),
     (status = 404, description = "No such result, or it has no such field"),

@@ -79,7 +79,7 @@ pub(super) struct LogPage {
 }
 
 /// List the changes of the routing policy, newest first.
-#[utoipa::path(get, path = "/v1/admin/routing/log", tag = "admin", params(PageParams), responses(
+#[utoipa::path(get, path = "/v1/admin/routing/log", tag = "admin", operation_id = "list_routing_changes", params(PageParams), responses(
     (status = 200, description = "One page", body = LogPage),
     (status = 409, description = "The service keeps everything in one store"),
 ))]

@@ -65,7 +65,7 @@ pub(super) struct GateCheck {
 /// Ask whether DynamoDB is fit to own a greater share of the keys.
 ///
 /// The answer is 200 either way: `pass` says which. How DynamoDB did is that of the last ten minutes, or since the start.
-#[utoipa::path(get, path = "/v1/admin/gate", tag = "admin", params(GateParams), responses(
+#[utoipa::path(get, path = "/v1/admin/gate", tag = "admin", operation_id = "get_routing_gate", params(GateParams), responses(
     (status = 200, description = "Yes or no, with the evidence", body = GateReport),
     (status = 409, description = "The service keeps everything in one store"),
 ))]

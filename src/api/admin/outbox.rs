@@ -108,7 +108,7 @@ pub(super) struct OutboxPage {
 }
 
 /// List the writes that DynamoDB has yet to get, oldest first.
-#[utoipa::path(get, path = "/v1/admin/outbox", tag = "admin", params(OutboxParams), responses(
+#[utoipa::path(get, path = "/v1/admin/outbox", tag = "admin", operation_id = "list_outbox", params(OutboxParams), responses(
     (status = 200, description = "One page", body = OutboxPage),
     (status = 409, description = "The service keeps everything in one store"),
 ))]
@@ -150,8 +150,8 @@ pub(super) struct RetryReport {
 }
 
 /// Try parked writes again: all, or one.
-#[utoipa::path(post, path = "/v1/admin/outbox/retry", tag = "admin",
-    request_body(content = RetryRequest, content_type = "application/json"),
+#[utoipa::path(post, path = "/v1/admin/outbox/retry", tag = "admin", operation_id = "retry_outbox",
+    request_body(content = RetryRequest, content_type = "application/json", example = json!({"seq": 42})),
     responses(
         (status = 200, description = "They are tried again from now on", body = RetryReport),
         (status = 404, description = "No row of that place is parked"),
@@ -176,7 +176,7 @@ pub(super) async fn retry(
 }
 
 /// Give up a parked write: DynamoDB will not be told of it.
-#[utoipa::path(delete, path = "/v1/admin/outbox/{seq}", tag = "admin",
+#[utoipa::path(delete, path = "/v1/admin/outbox/{seq}", tag = "admin", operation_id = "discard_outbox_row",
     params(("seq" = i64, Path, description = "The place of the row")),
     responses(
         (status = 204, description = "It is gone"),

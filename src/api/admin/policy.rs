@@ -100,26 +100,26 @@ impl WholePolicy {
 
 /// The members of a policy that change, and why.
 #[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub(super) struct PolicyPatch {
     /// The share of keys that DynamoDB owns, 0 to 100 with at most two decimals.
-    #[serde(deserialize_with = "not_null")]
+    #[serde(default, deserialize_with = "not_null")]
     #[schema(value_type = f64, minimum = 0, maximum = 100)]
     percent: Option<Percent>,
     /// Whether one side owns everything all the same: `none`, `sqlite` or `dynamodb`.
-    #[serde(deserialize_with = "not_null")]
+    #[serde(default, deserialize_with = "not_null")]
     #[schema(value_type = String)]
     force: Option<Force>,
     /// Whether the side that is not the owner gets every write, too.
-    #[serde(deserialize_with = "not_null")]
+    #[serde(default, deserialize_with = "not_null")]
     #[schema(value_type = bool)]
     dual_write: Option<bool>,
     /// The share of reads, 0 to 1, after which both sides are compared.
-    #[serde(deserialize_with = "not_null")]
+    #[serde(default, deserialize_with = "not_null")]
     #[schema(value_type = f64, minimum = 0, maximum = 1)]
     shadow_read: Option<f64>,
     /// What becomes of a write whose owner, DynamoDB, cannot be reached: `queue` or `reject`.
-    #[serde(deserialize_with = "not_null")]
+    #[serde(default, deserialize_with = "not_null")]
     #[schema(value_type = String)]
     on_owner_failure: Option<OnOwnerFailure>,
     /// Why, for the log.

@@ -23,7 +23,7 @@ const MOST_BYTES: u64 = 64 << 10;
 
 /// How far back, and why.
 #[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub(super) struct RollbackRequest {
     /// The share of keys that DynamoDB keeps, less than now. When missing, SQLite owns everything from now on:
     /// `force` is `sqlite`.
@@ -37,7 +37,7 @@ pub(super) struct RollbackRequest {
 ///
 /// It counts from the next operation on. What only DynamoDB has stays readable for as long as DynamoDB answers. The
 /// body may be missing.
-#[utoipa::path(post, path = "/v1/admin/rollback", tag = "admin",
+#[utoipa::path(post, path = "/v1/admin/rollback", tag = "admin", operation_id = "rollback_routing",
     request_body(content = Option<RollbackRequest>, content_type = "application/json",
         example = json!({"reason": "latency"})),
     responses(

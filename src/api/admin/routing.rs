@@ -54,7 +54,7 @@ pub(super) struct ChangeDocument {
 }
 
 /// Read the routing policy.
-#[utoipa::path(get, path = "/v1/admin/routing", tag = "admin", responses(
+#[utoipa::path(get, path = "/v1/admin/routing", tag = "admin", operation_id = "get_routing", responses(
     (status = 200, description = "What is in force", body = RoutingDocument,
         headers(("etag" = String, description = "The number of the policy"))),
     (status = 409, description = "The service keeps everything in one store"),
@@ -69,7 +69,7 @@ pub(super) async fn get(State(api): State<Api>, _: Admin, _: Params<NoParams>) -
 ///
 /// The whole of it, so it must name with `If-Match` what it is based on. It counts from the next operation on, and
 /// after a restart.
-#[utoipa::path(put, path = "/v1/admin/routing", tag = "admin", params(ChangeParams),
+#[utoipa::path(put, path = "/v1/admin/routing", tag = "admin", operation_id = "put_routing", params(ChangeParams),
     request_body(content = WholePolicy, content_type = "application/json",
         example = json!({"percent": 25, "force": "none", "dual_write": true, "shadow_read": 0.05, "on_owner_failure": "queue", "reason": "the second step"})),
     responses(
@@ -99,9 +99,9 @@ pub(super) async fn put(
 /// Change parts of the routing policy.
 ///
 /// RFC 7396: only the members that change. It counts from the next operation on, and after a restart.
-#[utoipa::path(patch, path = "/v1/admin/routing", tag = "admin", params(ChangeParams),
+#[utoipa::path(patch, path = "/v1/admin/routing", tag = "admin", operation_id = "patch_routing", params(ChangeParams),
     request_body(content = PolicyPatch, content_type = "application/merge-patch+json",
-        example = json!({"percent": 25, "reason": "the second step"})),
+        example = json!({"shadow_read": 0.05, "reason": "compare more"})),
     responses(
         (status = 200, description = "What is in force now, or would be", body = ChangeDocument,
             headers(("etag" = String, description = "The number of the policy in force"))),

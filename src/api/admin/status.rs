@@ -147,7 +147,7 @@ pub(super) struct Traffic {
 }
 
 /// See everything at once: policy, backends, circuit, outbox, work, and who answers how much.
-#[utoipa::path(get, path = "/v1/admin/status", tag = "admin", responses(
+#[utoipa::path(get, path = "/v1/admin/status", tag = "admin", operation_id = "get_routing_status", responses(
     (status = 200, description = "How it is", body = StatusPage),
     (status = 409, description = "The service keeps everything in one store"),
 ))]

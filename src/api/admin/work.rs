@@ -198,7 +198,7 @@ pub(super) async fn list(State(api): State<Api>, _: Admin, _: Params<NoParams>) 
 /// One that was left off goes on where it was.
 #[utoipa::path(post, path = "/v1/admin/work", tag = "admin", operation_id = "start_work",
     request_body(content = WorkRequest, content_type = "application/json",
-        example = json!({"kind": "migrate", "options": {"to": "dynamodb", "units_per_second": 500}})),
+        example = json!({"kind": "migrate", "options": {"to": "dynamodb", "dry_run": true}})),
     responses(
         (status = 202, description = "It has begun", body = WorkDocument,
             headers(("location" = String, description = "Where to ask how far it is"))),

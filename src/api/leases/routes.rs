@@ -98,7 +98,7 @@ pub(super) struct FreshPage {
 ///
 /// Who gets it is alone with the page until the lease ends: others wait for it, or move on. What is fresh needs none.
 #[utoipa::path(post, path = "/v1/leases", tag = "leases", operation_id = "ask_for_lease",
-    request_body(content = LeaseRequest, content_type = "application/json"),
+    request_body(content = LeaseRequest, content_type = "application/json", example = json!({"url": "https://example.com/"})),
     responses(
         (status = 200, description = "The page is there", body = FreshPage),
         (status = 201, description = "The lease is the caller's: fetch the page, and store it with `Crawlcache-Lease`", body = WonLease),
@@ -177,7 +177,6 @@ pub(super) async fn post(
 #[into_params(parameter_in = Query)]
 pub(super) struct RenewParams {
     /// How many seconds the lease is to last from now on; `leases.seconds` when missing.
-    #[param(example = 30)]
     seconds: Option<u64>,
 }
 

@@ -47,7 +47,7 @@ pub(super) struct Batch {
 
 /// Read many sessions.
 #[utoipa::path(post, path = "/v1/sessions/batch-get", tag = "sessions", operation_id = "batch_get_sessions",
-    request_body(content = BatchGetRequest, content_type = "application/json"),
+    request_body(content = BatchGetRequest, content_type = "application/json", example = json!({"ids": ["sess_a1b2c3d4", "sess_00c0ffee"]})),
     responses((status = 200, description = "Those that are there, and the ids of the others", body = Batch)))]
 pub(super) async fn post(
     State(api): State<Api>,

@@ -30,7 +30,7 @@ const DRAWS: usize = 16;
 #[utoipa::path(post, path = "/v1/sessions", tag = "sessions", operation_id = "create_session",
     request_body(content = serde_json::Value, content_type = "application/json",
         description = "A JSON object; without an `id` the service draws one",
-        example = json!({"project_id": "jobseek", "ttl_seconds": 3600, "user_metadata": {"job": "j-17"}})),
+        example = json!({"project_id": "jobseek", "user_metadata": {"job": "j-17"}})),
     responses(
         (status = 201, description = "Created", body = SessionDocument, headers(
             ("location" = String, description = "Where it is"),

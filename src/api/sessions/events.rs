@@ -86,7 +86,6 @@ pub(super) async fn post(
 #[into_params(parameter_in = Query)]
 pub(super) struct EventsParams {
     /// Only those whose index is greater.
-    #[param(example = 41)]
     after: Option<u64>,
     /// At most so many, 1 to 1000; 100 when missing.
     #[param(minimum = 1, maximum = 1000)]

@@ -29,13 +29,10 @@ const PAGE_BYTES: usize = 8 << 20;
 #[into_params(parameter_in = Query)]
 pub(super) struct ListParams {
     /// Those of this project, by creation time. Either this or `status` is needed.
-    #[param(example = "jobseek")]
     project_id: Option<String>,
-    /// Those in this status: of the project, or else all, the soonest to expire first.
-    #[param(example = "READY")]
+    /// Those in this status, such as `READY`: of the project, or else all, the soonest to expire first.
     status: Option<String>,
     /// Only those created at or after this time: RFC 3339 or Unix seconds. Needs `project_id`.
-    #[param(example = "2026-01-15T10:30:00Z")]
     created_after: Option<String>,
     /// Only those created before this time. Needs `project_id`.
     created_before: Option<String>,
@@ -44,7 +41,6 @@ pub(super) struct ListParams {
     /// Only those that expire before this time. Only without `project_id`.
     expires_before: Option<String>,
     /// `desc` (newest first) when missing, or `asc`. Needs `project_id`.
-    #[param(example = "desc")]
     order: Option<String>,
     /// At most so many a page, 1 to 1000; 100 when missing.
     #[param(minimum = 1, maximum = 1000)]

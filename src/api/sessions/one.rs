@@ -27,8 +27,7 @@ use crate::store::{SessionCondition, SessionDeleteOutcome};
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct GetParams {
-    /// The fields to answer with, separated by commas.
-    #[param(example = "status,expires_at")]
+    /// The fields to answer with, separated by commas: `status,expires_at`.
     fields: Option<String>,
     /// An expired session too, as long as it is kept.
     #[serde(default)]
@@ -138,7 +137,7 @@ pub(super) async fn put(
 #[utoipa::path(patch, path = "/v1/sessions/{id}", tag = "sessions", operation_id = "patch_session",
     params(("id" = String, Path, description = "The session", example = "sess_a1b2c3d4")),
     request_body(content = serde_json::Value, content_type = "application/merge-patch+json",
-        description = "A JSON merge patch", example = json!({"state": {"step": 3}, "user_metadata": {"job": null}})),
+        description = "A JSON merge patch: null removes a member", example = json!({"state": {"step": 3}, "user_metadata": {"job": "j-18"}})),
     responses(
         (status = 200, description = "Changed", body = SessionDocument, headers(("etag" = String, description = "Its version"))),
         (status = 404, description = "There is none (`session_not_found`), or it has expired (`session_expired`)"),

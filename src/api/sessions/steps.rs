@@ -43,7 +43,7 @@ pub(super) struct StatusBody {
 /// has already is no error and changes nothing.
 #[utoipa::path(post, path = "/v1/sessions/{id}/status", tag = "sessions", operation_id = "set_session_status",
     params(("id" = String, Path, description = "The session", example = "sess_a1b2c3d4")),
-    request_body(content = StatusBody, content_type = "application/json"),
+    request_body(content = StatusBody, content_type = "application/json", example = json!({"status": "READY"})),
     responses(
         (status = 200, description = "Changed", body = SessionDocument, headers(("etag" = String, description = "Its version"))),
         (status = 404, description = "There is none (`session_not_found`), or it has expired (`session_expired`)"),
@@ -87,7 +87,7 @@ pub(super) struct TouchBody {
 /// The session is active now. It lives on from now if its life slides, or if `ttl_seconds` says how long.
 #[utoipa::path(post, path = "/v1/sessions/{id}/touch", tag = "sessions", operation_id = "touch_session",
     params(("id" = String, Path, description = "The session", example = "sess_a1b2c3d4")),
-    request_body(content = Option<TouchBody>, content_type = "application/json", description = "May be left out"),
+    request_body(content = Option<TouchBody>, content_type = "application/json", description = "May be left out", example = json!({})),
     responses(
         (status = 200, description = "Touched", body = SessionDocument, headers(("etag" = String, description = "Its version"))),
         (status = 404, description = "There is none (`session_not_found`), or it has expired (`session_expired`)"),

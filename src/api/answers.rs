@@ -1,7 +1,8 @@
 //! Turns an entry into bytes that the client understands, and keeps those that took work.
 //!
 //! What is stored goes out as it is to a client that accepts zstd, and so does a prefix of it. Everything else
-//! has to be decoded; the results of that are kept by the content's hash, so they can never be out of date.
+//! has to be decoded; the results of that are kept by the content's hash, so they can never be out of date. Stores give
+//! out only frames that they have checked: what is decoded here is that content.
 
 use axum::body::Body;
 use bytes::Bytes;

@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use serde_json::json;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
 
-use crate::aws::{Refusal, StandIn};
+use crate::aws::{self, Refusal, StandIn};
 use crate::support::documents::noise;
 use crate::support::server::Setting;
 use crate::support::{Server, dynamodb_local, eventually, result_of};
@@ -280,4 +282,75 @@ fn thirty_megabytes_that_do_not_compress() {
     assert!(before > 10_000.0, "{before} units for parts");
     server.put(&result_of(URL, &[]), document).is(200);
     assert!(written(&server) - before < 10.0, "{} after {before}", written(&server));
+}
+
+/// The attributes of a result's item on DynamoDB Local.
+fn item_of(local: &str, prefix: &str, url: &str) -> Value {
+    let table = format!("{prefix}crawl4ai-results");
+    let wanted = json!({"TableName": table, "Key": {"url": {"S": url}}, "ConsistentRead": true});
+    let answer = aws::ask(local, "GetItem", &wanted.to_string());
+    let body = answer.find('{').map(|at| &answer[at..]).expect("an object");
+    serde_json::from_str::<Value>(body).expect("JSON")["Item"].take()
+}
+
+/// Writes an item as another program does.
+fn write_item(local: &str, prefix: &str, item: &Value) {
+    let put = json!({"TableName": format!("{prefix}crawl4ai-results"), "Item": item});
+    let answer = aws::ask(local, "PutItem", &put.to_string());
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+/// The frame with one bit changed, so that it decodes to something else that is as long.
+fn frame_of_another(frame: &[u8]) -> Vec<u8> {
+    let text = |frame: &[u8]| zstd::stream::decode_all(frame).ok();
+    let whole = text(frame).expect("it decodes");
+    let flips = (0..frame.len() * 8).rev().map(|bit| {
+        let mut frame = frame.to_vec();
+        frame[bit / 8] ^= 1 << (bit % 8);
+        frame
+    });
+    let mut others = flips.filter(|frame| {
+        text(frame).is_some_and(|text| {
+            text.len() == whole.len() && text != whole && serde_json::from_slice::<Value>(&text).is_ok()
+        })
+    });
+    others.next().expect("a bit that only changes a letter")
+}
+
+#[test]
+fn a_damaged_body_answers_for_no_page() {
+    let Some(local) = dynamodb_local() else { return };
+    let prefix = format!("damaged{}-", std::process::id());
+    let settings: Vec<_> =
+        on_local(&local, &prefix).into_iter().filter(|(name, _)| *name != "memory.bytes").collect();
+    let document = json!({"success": true, "html": noise(3, 300)});
+    let (same, writer) = ("https://example.com/same", Server::start(&settings));
+    writer.put(&result_of(URL, &[]), document.to_string()).is(201);
+    let mut item = item_of(&local, &prefix, URL);
+    let frame = STANDARD.decode(item["frame"]["B"].as_str().expect("a frame")).expect("base64");
+    item["frame"]["B"] = STANDARD.encode(frame_of_another(&frame)).into();
+    write_item(&local, &prefix, &item);
+
+    // One that has nothing in memory meets the damage first.
+    let server = Server::start(&settings);
+    let get = |url: &str, coding: &str| {
+        let get = server.request("GET", &result_of(url, &[])).header("cache-control", "no-cache");
+        get.header("accept-encoding", coding).send()
+    };
+    let is_good = |url: &str, what: &str| {
+        for coding in ["identity", "zstd", "gzip"] {
+            let answer = get(url, coding).is(200);
+            assert_eq!(serde_json::from_slice::<Value>(&answer.decoded()).expect("JSON"), document, "{what}");
+        }
+    };
+    for coding in ["identity", "zstd", "gzip"] {
+        assert_eq!(get(URL, coding).problem(404, "result_not_found")["reason"], "damaged", "{coding}");
+    }
+    let view = server.get(&result_of(URL, &[("fields", "html")]));
+    assert_eq!(view.problem(404, "result_not_found")["reason"], "damaged");
+    server.put(&result_of(same, &[]), document.to_string()).is(201);
+    is_good(same, "another page of the same content");
+    server.put(&result_of(URL, &[]), document.to_string()).is(200);
+    is_good(URL, "the same content stored again");
+    is_good(same, "another page, still");
 }

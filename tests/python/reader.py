@@ -134,7 +134,10 @@ def read_packed(table: Any, key: str) -> Packed:
             for number in range(int(item["parts"]))
         ]
         frame = b"".join(bytes(part["frame"]) for part in parts)
-        assert digest(frame) == item["frame_id"], "the parts are not the frame"
+    assert digest(frame) == item["frame_id"], "another frame"
+    said = [item["frame_id"], item["etag"], str(item.get("status_code", "")), str(item.get("success", "")).lower()]
+    head = b"".join(field.encode() + b"\0" for field in said) + bytes(item["layout"])
+    assert digest(head) == item["digest"], "what the item says of its frame is not what was written"
     layout = Layout(bytes(item["layout"]))
     assert len(frame) == item["frame_bytes"] == layout.frame_bytes
     assert digest(text(frame)[:-1]) == item["etag"]

@@ -5,13 +5,17 @@ use std::io::Read;
 use std::ops::Range;
 
 use bytes::Bytes;
-use zstd::zstd_safe::DCtx;
+use zstd::zstd_safe::{DCtx, InBuffer, OutBuffer};
 
 use super::layout::{Field, Layout};
+use super::split::is_blank;
 use super::{CLOSE, DocumentError};
 
 /// The name in `fields=` that stands for every small field.
 const HEAD: &str = "head";
+
+/// What is decoded at a time where the size is not known.
+const STEP_BYTES: usize = 128 << 10;
 
 const UNDECODABLE: DocumentError = DocumentError::Corrupt("its frame cannot be decoded");
 
@@ -65,6 +69,38 @@ impl<'e> Document<'e> {
     /// [`DocumentError::Corrupt`] when the frame is not what the layout says.
     pub fn decode(&self) -> Result<Vec<u8>, DocumentError> {
         decode_exactly(self.frame, self.layout.raw_size())
+    }
+
+    /// The whole document, decoded, once all that the layout says of it has been seen to be so: each field and each
+    /// end of a segment. For a frame and a layout that no digest vouches for.
+    ///
+    /// # Errors
+    /// [`DocumentError::Corrupt`] when the frame is not what the layout says.
+    pub fn decode_and_check(&self) -> Result<Vec<u8>, DocumentError> {
+        let (head_raw, head_stored) = self.layout.head_end();
+        let mut ends = vec![(head_stored, head_raw)];
+        ends.extend(self.layout.fields().map(|field| (field.stored_end, field.raw_end)));
+        ends.push((self.layout.stored_size(), self.layout.raw_size()));
+        ends.dedup();
+        let (mut decompressor, mut raw, mut from, mut missing) = (DCtx::create(), Vec::new(), 0, 0);
+        for (stored_end, raw_end) in ends {
+            let end = usize::try_from(stored_end).map_err(|_| UNDECODABLE)?;
+            let segment = self.frame.get(from..end).ok_or(UNDECODABLE)?;
+            missing = inflate_segment(&mut decompressor, segment, &mut raw, raw_end)?;
+            from = end;
+        }
+        if from != self.frame.len() || missing != 0 {
+            return Err(UNDECODABLE);
+        }
+        for field in self.layout.fields() {
+            let quoted = serde_json::to_string(field.name).map_err(|_| UNDECODABLE)?;
+            let member = std::str::from_utf8(slice(&raw, &field.member)?).map_err(|_| UNDECODABLE)?;
+            let value = member.strip_prefix(&quoted).and_then(|rest| rest.strip_prefix(':'));
+            if value.is_none_or(|value| field.blank && !is_blank(value)) {
+                return Err(UNDECODABLE);
+            }
+        }
+        Ok(raw)
     }
 
     /// The whole document, decoded as it is read: memory stays bounded however large it is.
@@ -161,6 +197,31 @@ fn slice<'r>(raw: &'r [u8], range: &Range<u64>) -> Result<&'r [u8], DocumentErro
         return Err(UNDECODABLE);
     };
     raw.get(start..end).ok_or(UNDECODABLE)
+}
+
+/// Appends what a flushed segment decodes to, which must end at `raw_end`, and returns how many bytes the decoder waits
+/// for: none where the frame ends. What is claimed of its size is not believed: memory grows with what there is.
+fn inflate_segment(
+    decompressor: &mut DCtx<'_>,
+    segment: &[u8],
+    raw: &mut Vec<u8>,
+    raw_end: u64,
+) -> Result<usize, DocumentError> {
+    let mut input = InBuffer::around(segment);
+    let mut step = Vec::with_capacity(STEP_BYTES);
+    loop {
+        step.clear();
+        let missing = decompressor
+            .decompress_stream(&mut OutBuffer::around(&mut step), &mut input)
+            .map_err(|_| UNDECODABLE)?;
+        raw.extend_from_slice(&step);
+        if raw.len() as u64 > raw_end {
+            return Err(UNDECODABLE);
+        }
+        if input.pos == segment.len() && step.len() < step.capacity() {
+            return if raw.len() as u64 == raw_end { Ok(missing) } else { Err(UNDECODABLE) };
+        }
+    }
 }
 
 fn decode_exactly(frame: &[u8], raw_size: u64) -> Result<Vec<u8>, DocumentError> {

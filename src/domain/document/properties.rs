@@ -58,6 +58,7 @@ proptest! {
         let document = Document::new(&encoded.layout, &encoded.frame);
         prop_assert_eq!(&parse(&unzstd(&encoded.frame)), &object);
         prop_assert_eq!(&parse(&document.decode().expect("decodes")), &object);
+        prop_assert_eq!(document.decode_and_check().expect("nothing is wrong"), document.decode().expect("decodes"));
         prop_assert_eq!(encoded.layout.stored_size(), encoded.frame.len() as u64);
         prop_assert_eq!(encoded.layout.fields().count(), object.len());
         for (name, value) in &object {

@@ -134,12 +134,45 @@ async fn bodies_are_compared_when_asked_for() {
     let status = setup.verify(VerifyOptions::default()).await;
     assert_eq!(outcomes(&status), [("equal", 5)], "the metadata says nothing of it");
     let status = setup.verify(VerifyOptions { content: true, ..VerifyOptions::default() }).await;
-    assert_eq!(outcomes(&status)[1], ("equal", 4), "{status:?}");
+    assert_eq!(outcomes(&status), [("equal", 4), ("unreadable", 1)], "{status:?}");
     assert_eq!(status.findings[0].name, page(1).url());
     let status =
         setup.verify(VerifyOptions { content: true, repair: true, ..VerifyOptions::default() }).await;
     assert_eq!(status.count("repaired"), 1, "{status:?}");
     setup.is_same(&page(1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn versions_that_are_equal_are_settled() {
+    let Some(setup) = Setup::new().await else { return };
+    for number in 0..3 {
+        setup.put_both(said(number, 10)).await;
+    }
+    // Past the service: a live item says that it is deleted.
+    let spoil = testing::Spoil::Flag(true);
+    testing::spoil(&setup.aws, &setup.config.dynamodb, &page(0), "deleted", spoil).await;
+    assert!(setup.there(&page(0)).await.is_none());
+    // A deletion of the very version that is there.
+    let next = version(10).next();
+    let newer = |number| {
+        let mut put = said(number, 10);
+        put.meta.version = next;
+        put
+    };
+    setup.sides.database.supersede(&page(1), next, true).await.expect("deleted");
+    setup.put_there(newer(1)).await;
+    // What DynamoDB got in place of what SQLite had.
+    setup.sides.database.supersede(&page(2), next, false).await.expect("superseded");
+    setup.put_there(newer(2)).await;
+    let status = setup.verify(VerifyOptions::default()).await;
+    assert_eq!(outcomes(&status), [("deleted", 1), ("different", 1), ("missing_sqlite", 1)], "{status:?}");
+    let status = setup.verify(VerifyOptions { repair: true, ..VerifyOptions::default() }).await;
+    assert_eq!((status.count("repaired"), status.count("repair_failed")), (3, 0), "{status:?}");
+    setup.is_same(&page(0)).await;
+    assert!(setup.there(&page(0)).await.is_some(), "SQLite has it");
+    assert!(setup.there(&page(1)).await.is_none() && setup.here(&page(1)).await.is_none());
+    setup.is_same(&page(2)).await;
+    assert!(setup.verify(VerifyOptions::default()).await.is_clean());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -75,9 +75,11 @@ impl Verification {
             },
             (Side::Dynamodb, Here::Held(here), there) => match self.entry_here(key).await? {
                 Ok(Some(entry)) => {
-                    let newer = !matches!(there, There::Held(there) if there.version() == here.version())
-                        && !matches!(there, There::Unreadable(_));
-                    if newer {
+                    let is_newer = match there {
+                        There::Unreadable(_) => false,
+                        there => there.version() != Some(here.version()),
+                    };
+                    if is_newer {
                         let put = whole(entry);
                         let put = self.insist.on(|| sides.results.put(put.clone()));
                         self.purse.spend(1.0, put).await?.map(drop)
@@ -89,10 +91,12 @@ impl Verification {
                 Ok(None) => Ok(()),
                 Err(error) => Err(error),
             },
-            (Side::Dynamodb, _, _) => match both.known.tombstone {
+            (Side::Dynamodb, _, there) => match both.known.tombstone {
                 Some(tombstone) => {
-                    let delete =
-                        self.insist.on(|| sides.results.delete(key, tombstone.version, Condition::Any));
+                    // One of the very version of the deletion is deleted, too.
+                    let same = there.version() == Some(tombstone.version);
+                    let version = if same { tombstone.version.next() } else { tombstone.version };
+                    let delete = self.insist.on(|| sides.results.delete(key, version, Condition::Any));
                     self.purse.spend(1.0, delete).await?.map(drop)
                 }
                 None => return Ok(Err("neither side can be read".to_owned())),

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::super::track::What;
 use crate::domain::session::{SessionId, SessionRecord};
 use crate::domain::{Key, Meta, Namespace, Timestamp, Version};
-use crate::store::sqlite::ledger::Known;
+use crate::store::sqlite::ledger::{Known, Tombstone};
 
 /// What is compared.
 #[derive(Clone, Debug)]
@@ -100,7 +100,7 @@ pub(super) enum There {
 }
 
 impl There {
-    fn version(&self) -> Option<Version> {
+    pub(super) fn version(&self) -> Option<Version> {
         match self {
             Self::Held(held) => Some(held.version()),
             Self::Deleted(version) => Some(*version),
@@ -211,12 +211,21 @@ impl Both {
                 fields if fields.is_empty() => Verdict::Equal,
                 fields => Verdict::Different(fields),
             },
-            (Here::Held(here), There::Deleted(version)) if *version >= here.version() => {
+            (Here::Held(here), There::Deleted(version)) if *version > here.version() => {
                 Verdict::Deleted("SQLite")
+            }
+            // No deletion has the version of a write: an item says of itself that it is deleted, and is not.
+            (Here::Held(here), There::Deleted(version)) if *version == here.version() => {
+                Verdict::Different(vec!["deleted".to_owned()])
             }
             (Here::Held(_), _) => Verdict::MissingDynamodb,
             (Here::Absent, There::Held(there)) => match self.known.tombstone {
-                Some(tombstone) if tombstone.version >= there.version() => Verdict::Deleted("DynamoDB"),
+                // One that is no deletion has the version of what DynamoDB got in its place.
+                Some(Tombstone { version, deleted })
+                    if version > there.version() || (deleted && version == there.version()) =>
+                {
+                    Verdict::Deleted("DynamoDB")
+                }
                 _ => Verdict::MissingSqlite,
             },
             (Here::Absent, There::Deleted(_) | There::Absent) => Verdict::Equal,
@@ -233,7 +242,6 @@ impl Both {
 mod tests {
     use super::*;
     use crate::store::conformance::{at, key, put, session};
-    use crate::store::sqlite::ledger::Tombstone;
 
     fn held(second: u64) -> Held {
         Held::Result(Box::new(put(&key("https://a/"), "text", second).meta))
@@ -252,6 +260,10 @@ mod tests {
             tombstone: Some(Tombstone { version: version(second), deleted: true }),
             ..nothing
         };
+        let floor = |second| Known {
+            tombstone: Some(Tombstone { version: version(second), deleted: false }),
+            ..nothing
+        };
         let queued = Known { queued: Some(version(5)), ..nothing };
         for (here, there, known, now, expected) in [
             (Some(held(5)), There::Held(held(5)), nothing, 10, "equal"),
@@ -262,10 +274,14 @@ mod tests {
             (Some(held(5)), There::Absent, nothing, 10, "missing_dynamodb"),
             (Some(held(5)), There::Absent, queued, 10, "pending"),
             (Some(held(5)), There::Deleted(version(6)), nothing, 10, "deleted"),
+            (Some(held(5)), There::Deleted(version(5)), nothing, 10, "different"),
             (Some(held(5)), There::Deleted(version(4)), nothing, 10, "missing_dynamodb"),
             (None, There::Held(held(5)), nothing, 10, "missing_sqlite"),
             (None, There::Held(held(5)), deleted(6), 10, "deleted"),
+            (None, There::Held(held(5)), deleted(5), 10, "deleted"),
             (None, There::Held(held(5)), deleted(4), 10, "missing_sqlite"),
+            (None, There::Held(held(5)), floor(6), 10, "deleted"),
+            (None, There::Held(held(5)), floor(5), 10, "missing_sqlite"),
             (None, There::Held(held(5)), nothing, 1_000_000, "expired"),
             (None, There::Deleted(version(5)), nothing, 10, "equal"),
             (Some(held(5)), There::Unreadable("no".to_owned()), queued, 10, "unreadable"),

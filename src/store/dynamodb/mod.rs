@@ -11,6 +11,7 @@ mod connect;
 mod failure;
 mod item;
 mod pauses;
+mod pins;
 mod plain;
 pub mod probe;
 mod results;

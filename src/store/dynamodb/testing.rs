@@ -120,6 +120,7 @@ pub(crate) async fn spoil(
     let value = match value {
         Spoil::Text(value) => super::item::text(value),
         Spoil::Bytes(value) => super::item::binary(value),
+        Spoil::Flag(value) => aws_sdk_dynamodb::types::AttributeValue::Bool(value),
     };
     let request = aws
         .dynamodb()
@@ -137,6 +138,7 @@ pub(crate) async fn spoil(
 pub(crate) enum Spoil {
     Text(String),
     Bytes(Vec<u8>),
+    Flag(bool),
 }
 
 /// Tables with both indexes of results, for as long as this is held.

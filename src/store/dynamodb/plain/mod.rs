@@ -7,6 +7,7 @@
 //! itself: reading gives the item's. `plain_etag` is the etag of the rest, so that times can change in place while a
 //! change of anything else by others is seen.
 
+mod made;
 mod number;
 mod read;
 pub(super) mod size;
@@ -14,6 +15,7 @@ pub(super) mod size;
 mod tests;
 mod write;
 
+pub(super) use made::may_have_made;
 pub(super) use read::read;
 #[cfg(test)]
 pub(super) use write::Refused;

@@ -93,7 +93,7 @@ pub(super) fn meta_of(head: &Item, key: &Key) -> Option<Meta> {
     } else if is_packed(head) {
         meta(head, key)
     } else {
-        Stored::read(head.clone(), key).and_then(|stored| stored.meta().cloned().ok_or("it is no entry"))
+        Stored::read(&mut head.clone(), key).and_then(|stored| stored.meta().cloned().ok_or("it is no entry"))
     };
     read.inspect_err(|wrong| tracing::error!(key = %key.id(), wrong, "a damaged item was left out")).ok()
 }

@@ -6,10 +6,10 @@ use bytes::Bytes;
 
 use super::super::item::{Item, read_number};
 use super::Inner;
-use super::body::{Place, frame_id};
+use super::body::{Inline, Place};
 use super::key::partition;
 use super::stored::{Stored, corrupt};
-use crate::domain::{Entry, Key, Version};
+use crate::domain::{Entry, Key, Meta, Version};
 use crate::store::{Error, GetOptions, Heat, Hit, Look, Result, Source, Via};
 
 /// How often a read begins anew when the head that it follows is replaced meanwhile.
@@ -46,25 +46,15 @@ impl Inner {
     ) -> Result<Look<Entry>> {
         let mut missed: Option<(Version, String)> = None;
         for _ in 0..ROUNDS {
-            let Some(item) = head else { return Ok(Look::Absent) };
+            let Some(mut item) = head else { return Ok(Look::Absent) };
             let ttl = read_number(&item, "ttl").unwrap_or(u64::MAX);
-            let (meta, place) = match Stored::read(item, key).map_err(|wrong| corrupt(key, wrong))? {
+            let (meta, place) = match Stored::read(&mut item, key).map_err(|wrong| corrupt(key, wrong))? {
                 Stored::Tombstone(version) => return Ok(Look::Deleted(version)),
                 Stored::Plain(entry) => return Ok(Look::Entry(entry)),
                 Stored::Packed(meta, place) => (meta, place),
             };
-            let size = meta.layout.stored_size();
-            let frame = match &place {
-                Place::Inline(frame) => Some(frame.clone()),
-                Place::Parts(parts) => self.read_parts(parts, size, consistent).await?,
-                Place::Object(object) => match &self.objects {
-                    Some(objects) => objects.get(object, size).await?,
-                    None => return Err(no_bucket(key)),
-                },
-            };
-            if let Some(frame) = frame {
-                check(&place, &frame, size).map_err(|wrong| corrupt(key, wrong))?;
-                return Ok(Look::Entry(Entry { meta, frame }));
+            if let Some(frame) = self.frame_at(&meta, &place, consistent).await? {
+                return self.checked(meta, &place, frame).await.map(Look::Entry);
             }
             // DynamoDB deletes late, and in no order.
             if self.upkeep.is_over(ttl) {
@@ -81,15 +71,43 @@ impl Inner {
         }
         Err(corrupt(key, "its body is gone, each time that it is read"))
     }
-}
 
-fn check(place: &Place, frame: &Bytes, size: u64) -> std::result::Result<(), &'static str> {
-    if frame.len() as u64 != size {
-        return Err("its body is of another length");
+    /// What is where a head says that its frame is; nothing if a part of it is missing.
+    pub(super) async fn frame_at(
+        &self,
+        meta: &Meta,
+        place: &Place,
+        consistent: bool,
+    ) -> Result<Option<Bytes>> {
+        let size = meta.layout.stored_size();
+        match place {
+            Place::Inline(Inline { frame, .. }) => Ok(Some(frame.clone())),
+            Place::Parts(parts) => self.read_parts(parts, size, consistent).await,
+            Place::Object(object) => match &self.objects {
+                Some(objects) => objects.get(object, size).await,
+                None => Err(no_bucket(&meta.key)),
+            },
+        }
     }
-    match place.frame_id() {
-        Some(id) if frame_id(frame) != *id => Err("its body is another"),
-        _ => Ok(()),
+
+    /// The entry, if the frame is the one that was written for it.
+    async fn checked(&self, meta: Meta, place: &Place, frame: Bytes) -> Result<Entry> {
+        let check = |meta: Meta, place: &Place| match place.check(&meta, &frame) {
+            Ok(()) => Ok(Entry { meta, frame }),
+            Err(wrong) => Err(corrupt(&meta.key, wrong)),
+        };
+        if !place.check_takes_long(&meta) {
+            let checked = check(meta, place);
+            if checked.is_err()
+                && let (Some(objects), Place::Object(object)) = (&self.objects, place)
+            {
+                objects.suspect(object);
+            }
+            return checked;
+        }
+        let place = place.clone();
+        let checked = tokio::task::spawn_blocking(move || check(meta, &place)).await;
+        checked.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
     }
 }
 

@@ -4,6 +4,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::super::item::{Item, binary, number, text, time};
 use super::super::plain;
+use super::body::DIGEST;
 use super::key::{self, MAX_KEY_BYTES};
 use crate::domain::{Key, KeyId, Meta, Namespace, Timestamp};
 
@@ -18,7 +19,7 @@ pub(super) const OPTIONAL: [&str; 6] =
 pub(super) const FACTS: [&str; 2] = ["success", "status_code"];
 
 /// All attributes of a packed head but the frame.
-pub(super) const META: [&str; 21] = [
+pub(super) const META: [&str; 22] = [
     "url",
     "page_url",
     "namespace",
@@ -40,6 +41,7 @@ pub(super) const META: [&str; 21] = [
     "frame_id",
     "parts_until",
     "object",
+    DIGEST,
 ];
 
 /// How heads are written.

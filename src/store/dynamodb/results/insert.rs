@@ -16,7 +16,7 @@ use super::super::failure::{Failure, Kind};
 use super::super::item::Item;
 use super::super::pauses::Pauses;
 use super::super::plain::size;
-use super::body::Place;
+use super::body::{BESIDE_FRAME_BYTES, Place};
 use super::{DynamodbResults, Inner};
 use crate::config::ResultsLayout;
 use crate::domain::Entry;
@@ -169,11 +169,11 @@ impl Inner {
     /// The item of an entry that one item can hold.
     fn inline_item(&self, entry: &Entry) -> Option<Item> {
         let mut item = self.form.packed(&entry.meta);
-        let bytes = size::of_item(&item) + "frame".len() + entry.frame.len();
+        let bytes = size::of_item(&item) + BESIDE_FRAME_BYTES + entry.frame.len();
         if bytes > self.max_item_bytes {
             return None;
         }
-        item.extend(Place::Inline(entry.frame.clone()).attributes());
+        item.extend(Place::inline(&entry.frame).attributes(&entry.meta));
         Some(item)
     }
 

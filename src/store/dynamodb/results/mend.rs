@@ -2,7 +2,7 @@
 
 use super::super::pauses::Pauses;
 use super::key::partition;
-use super::put::{TRIES, Tried, contended};
+use super::put::{Care, TRIES, Tried, contended};
 use super::requests::Seen;
 use super::stored::Met;
 use super::{DynamodbResults, Inner};
@@ -32,7 +32,7 @@ impl Inner {
             if met.version().is_some_and(|version| version > meta.version) {
                 return Ok(false);
             }
-            match self.replace_exactly(&partition, meta, frame, &mut shape, &met).await? {
+            match self.replace_exactly(&partition, meta, frame, &mut shape, &met, Care::Repair).await? {
                 Tried::Done | Tried::Gone => return Ok(true),
                 Tried::Unmet(now) => seen = now,
             }

@@ -20,6 +20,7 @@ mod mend;
 mod merge;
 mod objects;
 mod parts;
+mod pin;
 mod put;
 mod requests;
 mod scan;

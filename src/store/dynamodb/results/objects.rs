@@ -1,8 +1,12 @@
 //! Frames as objects of a bucket: named by their hash, never changed.
 //!
-//! A write of a head makes sure that its object is there and was put there within the last day. So a lifecycle rule
-//! of the bucket may expire objects by age, if it leaves them for as long as the longest entry stays, and two days.
+//! A write of a head makes sure that its object is there, says that it holds this frame, and was put there within the
+//! last day. So a lifecycle rule of the bucket may expire objects by age, if it leaves them for as long as the longest
+//! entry stays, and two days. What others put in the place of an object has another length, or does not say what it
+//! holds: it is written again. What was read and found to be another is written again whatever it says.
 
+use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_s3::primitives::ByteStream;
@@ -12,13 +16,28 @@ use bytes::{Bytes, BytesMut};
 use super::super::Aws;
 use super::super::failure::{Failure, Kind};
 use super::body::{Object, Upkeep, frame_id};
+use super::put::Care;
 use crate::clock::Clock;
 use crate::config;
-use crate::domain::Timestamp;
+use crate::domain::{Timestamp, Version};
 use crate::store::{Error, Result};
 
 /// The most that is reserved for a body before it is seen: what a head says of its length may be wrong.
 const RESERVED: u64 = 64 << 20;
+
+/// The metadata of an object that says which frame it holds.
+const FRAME_ID: &str = "frame-id";
+
+/// As many frames are known to be damaged in the bucket, at most: of more, the first are forgotten together.
+const MOST_SUSPECTS: usize = 4096;
+
+/// What the bucket says of an object.
+struct Held {
+    written: Timestamp,
+    bytes: Option<u64>,
+    /// Which frame it says that it holds; nothing in objects of releases that did not say it, and of others.
+    id: Option<String>,
+}
 
 /// The bucket.
 pub(super) struct Objects {
@@ -28,6 +47,8 @@ pub(super) struct Objects {
     /// How long a body may take to arrive.
     timeout: Duration,
     upkeep: Upkeep,
+    /// Frames whose objects were read and found to be something else.
+    suspects: Mutex<HashSet<String>>,
 }
 
 impl Objects {
@@ -38,7 +59,32 @@ impl Objects {
             prefix: config.prefix.clone(),
             timeout: config.operation_timeout(),
             upkeep: Upkeep::new(clock),
+            suspects: Mutex::default(),
         }
+    }
+
+    /// The object of a frame.
+    pub(super) fn object_of(&self, frame: &Bytes) -> Object {
+        let id = frame_id(frame);
+        Object { key: format!("{}{id}", self.prefix), id }
+    }
+
+    /// The same frame under a name that no other write has.
+    pub(super) fn renamed(&self, Object { id, .. }: Object, version: Version) -> Object {
+        Object { key: format!("{}{id}.{:x}", self.prefix, version.as_u64()), id }
+    }
+
+    /// Remembers that an object is not what its head says.
+    pub(super) fn suspect(&self, object: &Object) {
+        let mut suspects = self.suspects();
+        if suspects.len() >= MOST_SUSPECTS {
+            suspects.clear();
+        }
+        suspects.insert(object.id.clone());
+    }
+
+    fn suspects(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.suspects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn client(&self) -> Result<&aws_sdk_s3::Client> {
@@ -49,49 +95,68 @@ impl Objects {
         self.aws.s3().ok_or_else(missing)
     }
 
-    /// Makes sure that a frame is in the bucket.
-    pub(super) async fn write(&self, frame: &Bytes) -> Result<Object> {
-        let id = frame_id(frame);
-        let object = Object { key: format!("{}{id}", self.prefix), id };
-        if !self.written_at(&object).await?.is_some_and(|at| self.upkeep.is_young(at)) {
-            let request = self
-                .client()?
-                .put_object()
-                .bucket(&self.bucket)
-                .key(&object.key)
-                .content_type("application/zstd")
-                .body(ByteStream::from(frame.clone()));
-            self.aws.call(Box::pin(request.send())).await.map_err(|failure| self.error(failure))?;
-        }
-        Ok(object)
-    }
-
-    /// Makes sure that an object which is there stays; false if it is gone.
-    pub(super) async fn keep(&self, object: &Object) -> Result<bool> {
-        match self.written_at(object).await? {
-            None => Ok(false),
-            Some(at) if self.upkeep.is_young(at) => Ok(true),
-            Some(_) => {
-                // A copy onto itself is as new as any.
-                let request = self
-                    .client()?
-                    .copy_object()
-                    .copy_source(format!("{}/{}", self.bucket, object.key))
-                    .bucket(&self.bucket)
-                    .key(&object.key)
-                    .content_type("application/zstd")
-                    .metadata_directive(MetadataDirective::Replace);
-                self.there(self.aws.call(Box::pin(request.send())).await).map(|copied| copied.is_some())
+    /// Makes sure that the object of a frame is in the bucket.
+    pub(super) async fn write(&self, object: &Object, frame: &Bytes, care: Care) -> Result<()> {
+        let suspected = care == Care::Repair || self.suspects().contains(&object.id);
+        if !suspected && let Some(held) = self.held(object).await? {
+            let says = held.bytes == Some(frame.len() as u64) && held.id.as_ref() == Some(&object.id);
+            if says && self.upkeep.is_young(held.written) {
+                return Ok(());
             }
         }
+        let request = self
+            .client()?
+            .put_object()
+            .bucket(&self.bucket)
+            .key(&object.key)
+            .content_type("application/zstd")
+            .metadata(FRAME_ID, &object.id)
+            .body(ByteStream::from(frame.clone()));
+        self.aws.call(Box::pin(request.send())).await.map_err(|failure| self.error(failure))?;
+        self.suspects().remove(&object.id);
+        Ok(())
     }
 
-    async fn written_at(&self, object: &Object) -> Result<Option<Timestamp>> {
+    /// Makes sure that an object of a frame of `size` bytes stays; false if it is gone, or is another.
+    pub(super) async fn keep(&self, object: &Object, size: u64) -> Result<bool> {
+        if self.suspects().contains(&object.id) {
+            return Ok(false);
+        }
+        let Some(held) = self.held(object).await? else { return Ok(false) };
+        let said = match &held.id {
+            Some(id) => *id == object.id,
+            // It does not say: it is read.
+            None => self.get(object, size).await?.is_some_and(|frame| frame_id(&frame) == object.id),
+        };
+        if held.bytes != Some(size) || !said {
+            return Ok(false);
+        }
+        if held.id.is_some() && self.upkeep.is_young(held.written) {
+            return Ok(true);
+        }
+        // A copy onto itself is as new as any.
+        let request = self
+            .client()?
+            .copy_object()
+            .copy_source(format!("{}/{}", self.bucket, object.key))
+            .bucket(&self.bucket)
+            .key(&object.key)
+            .content_type("application/zstd")
+            .metadata(FRAME_ID, &object.id)
+            .metadata_directive(MetadataDirective::Replace);
+        self.there(self.aws.call(Box::pin(request.send())).await).map(|copied| copied.is_some())
+    }
+
+    async fn held(&self, object: &Object) -> Result<Option<Held>> {
         let request = self.client()?.head_object().bucket(&self.bucket).key(&object.key);
         let head = self.there(self.aws.call(Box::pin(request.send())).await)?;
         Ok(head.map(|head| {
             let seconds = head.last_modified().map_or(0, |at| u64::try_from(at.secs()).unwrap_or_default());
-            Timestamp::from_secs(seconds)
+            Held {
+                written: Timestamp::from_secs(seconds),
+                bytes: head.content_length().and_then(|bytes| u64::try_from(bytes).ok()),
+                id: head.metadata.and_then(|mut said| said.remove(FRAME_ID)),
+            }
         }))
     }
 

@@ -3,7 +3,8 @@
 //! The slices of a frame are as large as those of its first part, so that writers with other limits agree on one cut:
 //! who finds a first part follows it. That is safe because a head that lives has all of its parts, the first too;
 //! where there is no first part, no head needs the others. Every write of a part is conditional and none moves its
-//! `ttl` to an earlier time, which `BatchWriteItem` could not promise: it knows no conditions.
+//! `ttl` to an earlier time, which `BatchWriteItem` could not promise: it knows no conditions. A part that is there
+//! already is compared with what it should be: to read it costs a fraction of writing it.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use bytes::{Bytes, BytesMut};
@@ -26,6 +27,9 @@ const BESIDE: usize = 128;
 
 /// The most that is reserved for a body before its parts are seen: what a head says of their length may be wrong.
 const RESERVED: u64 = 64 << 20;
+
+/// Slices are no shorter than this, whatever is found.
+const LEAST_SLICE: usize = 1 << 10;
 
 /// How often a part is tried that others write at the same time.
 const TRIES: usize = 8;
@@ -50,22 +54,14 @@ impl Inner {
         let mut pauses = Pauses::within(self.aws.operation_timeout());
         for _ in 0..TRIES {
             let seen = self.get_item(&key, true).await?;
-            let theirs = seen.as_ref().and_then(slice_of).filter(|slice| frame.starts_with(slice));
-            match theirs.map(<[u8]>::len) {
-                Some(slice) => {
-                    if self.prolong_part(&key, until).await? {
-                        return Ok((slice, true));
-                    }
-                }
-                // Nothing, or what cannot be a part of this frame.
-                None => {
-                    let mut terms = Terms::default();
-                    let condition = terms.unchanged(seen.as_ref());
-                    let item = part(&key, &frame.slice(..own.min(frame.len())), until);
-                    if self.put_item(item, condition, terms, Tell::Nothing).await?.is_ok() {
-                        return Ok((own, false));
-                    }
-                }
+            let shared = seen.is_some();
+            let slice = match &seen {
+                Some(first) => self.cut_before(id, first, frame).await?.unwrap_or(own),
+                None => own,
+            };
+            let first = frame.slice(..slice.min(frame.len()));
+            if self.write_over(&key, &first, seen, until).await? {
+                return Ok((slice, shared));
             }
             if !pauses.pause().await {
                 break;
@@ -74,20 +70,51 @@ impl Inner {
         Err(contended())
     }
 
+    /// How long the slices are of which this is the first, whole or not: heads that name them count on it.
+    async fn cut_before(&self, id: &str, first: &Item, frame: &Bytes) -> Result<Option<usize>> {
+        let first = slice_of(first).unwrap_or_default();
+        if first == frame {
+            return Ok(Some(first.len()));
+        }
+        // What was cut short looks like a smaller slice: the second shows where it really begins.
+        let second = self.get_item(&part_key(id, 1), true).await?;
+        let shown = second.as_ref().and_then(slice_of).and_then(|second| {
+            let begins = [second.len(), frame.len().saturating_sub(second.len())];
+            begins.into_iter().find(|at| {
+                let end = frame.len().min(at.saturating_mul(2));
+                *at > 0 && frame.get(*at..end) == Some(second)
+            })
+        });
+        Ok(shown.or_else(|| (LEAST_SLICE..frame.len()).contains(&first.len()).then_some(first.len())))
+    }
+
+    /// Makes sure that a part is there, is this slice, and stays long enough.
     async fn write_part(&self, key: String, slice: Bytes, until: u64, shared: bool) -> Result<()> {
-        if shared && self.ttl_of(&key).await?.is_some_and(|ttl| ttl >= until) {
-            return Ok(());
+        let mut pauses = Pauses::within(self.aws.operation_timeout());
+        let mut seen = if shared { self.get_item(&key, true).await? } else { None };
+        for _ in 0..TRIES {
+            if self.write_over(&key, &slice, seen, until).await? {
+                return Ok(());
+            }
+            if !pauses.pause().await {
+                break;
+            }
+            seen = self.get_item(&key, true).await?;
+        }
+        Err(contended())
+    }
+
+    /// Writes a part in place of what was seen, or prolongs it where that is what it should be; false if something else
+    /// is there meanwhile.
+    async fn write_over(&self, key: &str, slice: &Bytes, seen: Option<Item>, until: u64) -> Result<bool> {
+        let ttl = seen.as_ref().and_then(|seen| read_number(seen, "ttl")).unwrap_or_default();
+        if seen.as_ref().and_then(slice_of) == Some(slice) {
+            return if ttl >= until { Ok(true) } else { self.prolong_part(key, until).await };
         }
         let mut terms = Terms::default();
-        let size = number(slice.len() as u64);
-        let clauses = [
-            terms.lacks(URL),
-            terms.compare("ttl", "<", number(until)),
-            format!("size({}) <> {}", terms.name("frame"), terms.value(size)),
-        ];
-        // An unmet condition says that the part is there already and stays long enough.
-        let condition = clauses.join(" OR ");
-        self.put_item(part(&key, &slice, until), condition, terms, Tell::Nothing).await.map(drop)
+        let condition = terms.unchanged(seen.as_ref());
+        let item = part(key, slice, until.max(ttl));
+        Ok(self.put_item(item, condition, terms, Tell::Nothing).await?.is_ok())
     }
 
     /// Makes sure that parts which are there stay at least until `until`; false if one is gone.

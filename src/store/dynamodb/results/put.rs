@@ -6,12 +6,12 @@ use super::super::item::{Item, number, read_text, text, time};
 use super::super::pauses::Pauses;
 use super::super::plain::{self, size};
 use super::Inner;
-use super::body::{PLACES, Place, Upkeep};
+use super::body::{BESIDE_FRAME_BYTES, PLACES, Parts, Place, Upkeep, frame_id};
 use super::expression::Terms;
 use super::head::{self, FACTS, OPTIONAL};
 use super::key::{URL, partition};
 use super::requests::{Seen, Tell, Written};
-use super::stored::{Met, Stored};
+use super::stored::{Met, Stored, etag_of, salvaged};
 use crate::config::ResultsLayout;
 use crate::domain::{Etag, Key, Meta};
 use crate::store::{Condition, Error, Put, PutOutcome, Result};
@@ -36,6 +36,15 @@ pub(super) enum Shape {
     Beside(Option<Place>),
     /// The attributes of the plain layout.
     Plain(Item),
+}
+
+/// How much a writer believes of a body that seems to be there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Care {
+    /// What the backend says of it.
+    Usual,
+    /// Nothing: it is known to be damaged.
+    Repair,
 }
 
 /// What became of a write against what was met.
@@ -69,7 +78,10 @@ impl Inner {
                 let created = matches!(put.condition, Condition::Absent(_));
                 return Ok(if created { PutOutcome::Created } else { PutOutcome::Replaced });
             }
-            let outcome = decide(&put, &met);
+            let mut outcome = decide(&put, &met);
+            if outcome == PutOutcome::ConditionFailed && self.finds_damage(&put, &met).await? {
+                outcome = PutOutcome::Replaced;
+            }
             if let (PutOutcome::Superseded, Some(newer)) = (outcome, met.version()) {
                 self.saw(newer);
             }
@@ -81,6 +93,15 @@ impl Inner {
                         }
                         (Tried::Gone, ..) => return Ok(PutOutcome::ConditionFailed),
                         (tried, ..) => tried,
+                    }
+                }
+                (PutOutcome::Superseded, Some(frame), _) => {
+                    match self.heal(&partition, &put.meta, frame, &met).await? {
+                        Some(tried) => {
+                            outcome = PutOutcome::Refreshed;
+                            tried
+                        }
+                        None => return Ok(outcome),
                     }
                 }
                 (PutOutcome::Created | PutOutcome::Replaced, Some(frame), Some(shape)) => {
@@ -111,7 +132,7 @@ impl Inner {
                 }
             }
         }
-        let fits = |head: usize| head + "frame".len() + frame.len() <= self.max_item_bytes;
+        let fits = |head: usize| head + BESIDE_FRAME_BYTES + frame.len() <= self.max_item_bytes;
         // Nearly always the first says so, which makes no item only to measure it.
         if fits(head::at_most(meta)) || fits(size::of_item(&self.form.packed(meta))) {
             Shape::Inline
@@ -142,7 +163,7 @@ impl Inner {
         }
         let condition = cases.iter().map(|case| format!("({case})")).collect::<Vec<_>>().join(" OR ");
         let mut item = self.form.packed(meta);
-        item.extend(Place::Inline(frame.clone()).attributes());
+        item.extend(Place::inline(frame).attributes(meta));
         // A tombstone has no time of creation: what was deleted begins anew.
         let created_at = (terms.name("created_at"), terms.value(time(meta.created_at)));
         let kept = format!("{0} = if_not_exists({0}, {1})", created_at.0, created_at.1);
@@ -191,7 +212,8 @@ impl Inner {
         shape: &mut Shape,
         met: &Met,
     ) -> Result<Tried> {
-        self.replace_exactly(partition, &with_earlier_creation(meta, met), frame, shape, met).await
+        let meta = with_earlier_creation(meta, met);
+        self.replace_exactly(partition, &meta, frame, shape, met, Care::Usual).await
     }
 
     /// As [`Inner::replace`], whatever the time of creation of what was met.
@@ -202,21 +224,22 @@ impl Inner {
         frame: &Bytes,
         shape: &mut Shape,
         met: &Met,
+        care: Care,
     ) -> Result<Tried> {
         let item = match shape {
             Shape::Plain(document) => self.form.plain(meta, document.clone()),
             Shape::Inline => {
                 let mut item = self.form.packed(meta);
-                item.extend(Place::Inline(frame.clone()).attributes());
+                item.extend(Place::inline(frame).attributes(meta));
                 item
             }
             Shape::Beside(place) => {
                 let place = match place {
                     Some(place) => place,
-                    None => place.insert(self.write_beside(meta, frame).await?),
+                    None => place.insert(self.write_beside(meta, frame, care).await?),
                 };
                 let mut item = self.form.packed(meta);
-                item.extend(place.attributes());
+                item.extend(place.attributes(meta));
                 item
             }
         };
@@ -227,9 +250,18 @@ impl Inner {
     }
 
     /// Writes a frame where the head can name it.
-    async fn write_beside(&self, meta: &Meta, frame: &Bytes) -> Result<Place> {
+    async fn write_beside(&self, meta: &Meta, frame: &Bytes, care: Care) -> Result<Place> {
         match &self.objects {
-            Some(objects) => objects.write(frame).await.map(Place::Object),
+            Some(objects) => {
+                let mut object = objects.object_of(frame);
+                if !self.pin(&object.key).await? {
+                    // It is being swept: what is written under this name may go with it.
+                    object = objects.renamed(object, self.clock.next_version());
+                    self.pin(&object.key).await?;
+                }
+                objects.write(&object, frame, care).await?;
+                Ok(Place::Object(object))
+            }
             None => {
                 let until = self.upkeep.granted(self.form.ttl(meta.expires_at));
                 self.write_parts(frame, until).await.map(Place::Parts)
@@ -237,7 +269,7 @@ impl Inner {
         }
     }
 
-    /// Renews what is known about exactly what was met. Its body stays.
+    /// Renews what is known about exactly what was met. Its body stays, if it is what it should be.
     async fn refresh(&self, partition: &str, put: &Put, met: &Met) -> Result<Tried> {
         let meta = with_earlier_creation(&put.meta, met);
         let (mut terms, mut item) = (Terms::default(), self.form.renewed(&meta));
@@ -248,28 +280,105 @@ impl Inner {
                 let mut shape = self.shape_of(&meta, &entry.frame);
                 return self.replace(partition, &meta, &entry.frame, &mut shape, met).await;
             }
-            Some(Stored::Packed(_, Place::Parts(parts))) => {
-                let ttl = self.form.ttl(meta.expires_at);
-                if parts.until < Upkeep::needed(ttl) {
-                    let until = self.upkeep.granted(ttl);
-                    if !self.prolong_parts(parts, until).await? {
-                        return Ok(Tried::Gone);
-                    }
+            Some(Stored::Packed(stored, place)) => {
+                let until = match place {
+                    Place::Parts(parts) => self.lasting(&meta, parts),
+                    Place::Inline(_) | Place::Object(_) => 0,
+                };
+                if !self.keep_body(stored, place, put.frame.as_ref(), until).await? {
+                    return Ok(Tried::Gone);
+                }
+                if matches!(place, Place::Parts(parts) if parts.until < until) {
                     item.insert("parts_until".to_owned(), number(until));
                 }
             }
-            Some(Stored::Packed(_, Place::Object(object))) => {
-                let Some(objects) = &self.objects else { return Ok(Tried::Gone) };
-                if !objects.keep(object).await? {
-                    return Ok(Tried::Gone);
-                }
-            }
-            _ => {}
+            Some(Stored::Tombstone(_)) | None => {}
         }
         let condition = terms.unchanged(met.told.as_ref());
         let update = update(&mut terms, item, Vec::new(), &OPTIONAL);
         let written = self.update_item(partition, update, condition, terms, Tell::Met).await?;
         self.tried(partition, written).await
+    }
+
+    /// Until when the parts of a stored body have to live for an entry.
+    fn lasting(&self, meta: &Meta, parts: &Parts) -> u64 {
+        let ttl = self.form.ttl(meta.expires_at);
+        if parts.until < Upkeep::needed(ttl) { self.upkeep.granted(ttl) } else { parts.until }
+    }
+
+    /// Makes sure that a stored body stays, parts until that Unix second; false if it is not what it should be. Given
+    /// the frame that it should be, puts right what lies beside the head.
+    async fn keep_body(
+        &self,
+        stored: &Meta,
+        place: &Place,
+        frame: Option<&Bytes>,
+        until: u64,
+    ) -> Result<bool> {
+        let same = frame.filter(|frame| place.frame_id() == Some(frame_id(frame).as_str()));
+        let is_inline = matches!(place, Place::Inline(_));
+        // Of the same content in another frame, nothing can be put right: then all of it is written, if need be.
+        if (is_inline || (frame.is_some() && same.is_none())) && !self.is_sound(stored, place).await? {
+            tracing::warn!(key = %stored.key.id(), "a body is not what was stored: it is not kept");
+            return Ok(false);
+        }
+        match (place, same) {
+            (Place::Inline(_), _) => Ok(true),
+            (Place::Parts(parts), Some(frame)) => {
+                let written = self.write_parts(frame, until).await?;
+                Ok(written.count == parts.count)
+            }
+            (Place::Parts(parts), None) if parts.until < until => self.prolong_parts(parts, until).await,
+            (Place::Parts(_), None) => Ok(true),
+            (Place::Object(object), frame) => match (&self.objects, frame) {
+                (Some(objects), Some(frame)) => {
+                    objects.write(object, frame, Care::Usual).await?;
+                    Ok(true)
+                }
+                (Some(objects), None) => objects.keep(object, stored.layout.stored_size()).await,
+                (None, _) => Ok(false),
+            },
+        }
+    }
+
+    /// Whether a write that asks for no entry meets only one that cannot be read.
+    async fn finds_damage(&self, put: &Put, met: &Met) -> Result<bool> {
+        match &met.stored {
+            Some(Stored::Packed(stored, place))
+                if matches!(put.condition, Condition::Absent(_))
+                    && put.frame.is_some()
+                    && stored.version < put.meta.version =>
+            {
+                Ok(!self.is_sound(stored, place).await?)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Stores the body of an entry again that is damaged and that this write is, or is of the same content as. What is
+    /// known since of the same content stays. Nothing if nothing is wrong.
+    async fn heal(&self, partition: &str, meta: &Meta, frame: &Bytes, met: &Met) -> Result<Option<Tried>> {
+        let is_it = met.version() == Some(meta.version);
+        let healed = match (&met.stored, &met.damaged) {
+            (Some(Stored::Packed(stored, place)), _) if is_it || stored.etag == meta.etag => {
+                if self.is_sound(stored, place).await? {
+                    return Ok(None);
+                }
+                let Meta { etag, layout, status_code, success, .. } = meta.clone();
+                Meta { etag, layout, status_code, success, ..stored.clone() }
+            }
+            (None, Some(item)) if is_it || etag_of(item) == Some(meta.etag) => salvaged(item, meta),
+            _ => return Ok(None),
+        };
+        tracing::warn!(key = %meta.key.id(), "a damaged body is stored again");
+        let mut shape = self.shape_of(&healed, frame);
+        self.replace_exactly(partition, &healed, frame, &mut shape, met, Care::Repair).await.map(Some)
+    }
+
+    /// Whether a stored body is what it should be.
+    async fn is_sound(&self, stored: &Meta, place: &Place) -> Result<bool> {
+        let frame = self.frame_at(stored, place, true).await?;
+        Ok(frame.is_some_and(|frame| place.check(stored, &frame).is_ok()))
     }
 
     async fn tried(&self, partition: &str, written: Written) -> Result<Tried> {

@@ -4,8 +4,9 @@ use bytes::Bytes;
 
 use super::super::capacity::Table;
 use super::super::item::{Item, read_text, text};
+use super::super::pins;
 use super::super::scan::{Attributes, Page, Segment};
-use super::body::Place;
+use super::body::{Inline, Place};
 use super::expression::Terms;
 use super::head::META;
 use super::key::{URL, key_of};
@@ -57,7 +58,7 @@ impl Inner {
         let mut terms = Terms::default();
         let projection = (!frames).then(|| terms.projection(&[&META[..], &["deleted"]].concat()));
         // Parts of large bodies would come with all that they hold; leases are nobody's results.
-        let others = ["part ", PREFIX]
+        let others = ["part ", PREFIX, pins::PREFIX]
             .map(|prefix| format!("NOT begins_with({}, {})", terms.name(URL), terms.value(text(prefix))));
         let filter = others.join(" AND ");
         let (names, values) = terms.finish();
@@ -68,7 +69,15 @@ impl Inner {
         if !frames {
             self.complete_plain(&mut items).await?;
         }
-        Ok(Page { items: items.into_iter().filter_map(|item| scanned(item, frames)).collect(), next })
+        let scan = move || items.into_iter().filter_map(|item| scanned(item, frames)).collect();
+        let items = if frames {
+            // Bodies are hashed, and those without a hash decoded.
+            let scanned = tokio::task::spawn_blocking(scan).await;
+            scanned.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+        } else {
+            scan()
+        };
+        Ok(Page { items, next })
     }
 
     /// Reads items in the plain layout whole: their etag is that of all their attributes.
@@ -90,7 +99,7 @@ impl Inner {
 }
 
 /// What an item is; nothing if it is no result.
-fn scanned(item: Item, frames: bool) -> Option<Scanned> {
+fn scanned(mut item: Item, frames: bool) -> Option<Scanned> {
     let key = key_of(&item)?;
     if let Some(version) = tombstone(&item) {
         return Some(Scanned::Deleted { key, version });
@@ -98,12 +107,13 @@ fn scanned(item: Item, frames: bool) -> Option<Scanned> {
     let read = if is_packed(&item) && !frames {
         meta(&item, &key).map(|meta| (meta, None))
     } else {
-        Stored::read(item, &key).and_then(|stored| match stored {
-            Stored::Packed(meta, Place::Inline(frame)) if frame.len() as u64 == meta.layout.stored_size() => {
-                Ok((meta, Some(frame)))
-            }
-            Stored::Packed(_, Place::Inline(_)) => Err("its body is of another length"),
-            Stored::Packed(meta, _) => Ok((meta, None)),
+        Stored::read(&mut item, &key).and_then(|stored| match stored {
+            Stored::Packed(meta, place) => match &place {
+                Place::Inline(Inline { frame, .. }) => {
+                    place.check(&meta, frame).map(|()| (meta, Some(frame.clone())))
+                }
+                Place::Parts(_) | Place::Object(_) => Ok((meta, None)),
+            },
             Stored::Plain(entry) => Ok((entry.meta, Some(entry.frame))),
             Stored::Tombstone(_) => Err("it is no entry"),
         })

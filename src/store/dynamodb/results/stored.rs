@@ -4,7 +4,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::super::item::{Item, read_number, read_text, read_time};
 use super::super::plain;
-use super::body::Place;
+use super::body::{DIGEST, Place, digest_of};
 use super::expression::telling;
 use crate::domain::{Entry, Etag, Key, Layout, Meta, Validators, Version};
 use crate::store::{Error, Stamp};
@@ -24,16 +24,16 @@ pub(super) enum Stored {
 }
 
 impl Stored {
-    /// Reads a whole item.
-    pub(super) fn read(mut item: Item, key: &Key) -> Result<Self, Wrong> {
-        if let Some(version) = tombstone(&item) {
+    /// Reads a whole item, and takes its frame out of it.
+    pub(super) fn read(item: &mut Item, key: &Key) -> Result<Self, Wrong> {
+        if let Some(version) = tombstone(item) {
             Ok(Self::Tombstone(version))
-        } else if is_packed(&item) {
-            let meta = meta(&item, key)?;
-            let place = Place::take(&mut item).ok_or("what says where its body is cannot be read")?;
+        } else if is_packed(item) {
+            let meta = meta(item, key)?;
+            let place = Place::take(item).ok_or("what says where its body is cannot be read")?;
             Ok(Self::Packed(meta, place))
         } else {
-            plain::read(&item, key).map(Self::Plain)
+            plain::read(item, key).map(Self::Plain)
         }
     }
 
@@ -61,22 +61,25 @@ impl Stored {
 pub(super) struct Met {
     /// What tells whether the item has changed since; nothing if there is none.
     pub(super) told: Option<Item>,
-    /// What it is; nothing too where nobody can read it: then a write puts it right.
+    /// What it is; nothing too where it cannot be read: then a write puts it right.
     pub(super) stored: Option<Stored>,
+    /// A packed item that cannot be read.
+    pub(super) damaged: Option<Item>,
 }
 
 impl Met {
     /// What is under `key`.
     pub(super) fn of(item: Option<Item>, key: &Key) -> Self {
-        let told = item.as_ref().map(telling);
-        let stored = item.and_then(|item| match Stored::read(item, key) {
-            Ok(stored) => Some(stored),
+        let Some(mut item) = item else { return Self::default() };
+        let mut met = Self { told: Some(telling(&item)), ..Self::default() };
+        match Stored::read(&mut item, key) {
+            Ok(stored) => met.stored = Some(stored),
             Err(wrong) => {
                 tracing::error!(key = %key.id(), wrong, "a damaged item counts as none for a write");
-                None
+                met.damaged = is_packed(&item).then_some(item);
             }
-        });
-        Self { told, stored }
+        }
+        met
     }
 
     /// What a condition looks at.
@@ -124,10 +127,10 @@ pub(super) fn meta(item: &Item, key: &Key) -> Result<Meta, Wrong> {
             Some(number.ok_or("its status code cannot be read")?)
         }
     };
-    Ok(Meta {
+    let meta = Meta {
         key: key.clone(),
         version: read_number(item, "version").map(Version::from_u64).ok_or("it has no version")?,
-        etag: read_text(item, "etag").and_then(etag).ok_or("it has no etag")?,
+        etag: etag_of(item).ok_or("it has no etag")?,
         created_at: time("created_at").ok_or("it has no time of creation")?,
         updated_at: time("updated_at").ok_or("it has no time of update")?,
         expires_at: time("expires_at").ok_or("it has no time of expiry")?,
@@ -139,7 +142,37 @@ pub(super) fn meta(item: &Item, key: &Key) -> Result<Meta, Wrong> {
             head_fingerprint: text("head_fingerprint"),
         },
         layout,
-    })
+    };
+    // Both are there or neither is: an older release that writes over the frame removes its hash alone.
+    match (read_text(item, DIGEST), read_text(item, "frame_id")) {
+        (Some(digest), Some(frame)) if digest_of(&meta, frame) != digest => {
+            Err("what it says of its body is not what was written")
+        }
+        _ => Ok(meta),
+    }
+}
+
+/// The hash of the content that a packed head names, whatever else of it cannot be read.
+pub(super) fn etag_of(item: &Item) -> Option<Etag> {
+    read_text(item, "etag").and_then(etag)
+}
+
+/// What can be read of the times and validators of a packed head, around the body of `meta`: for an entry that is
+/// stored again and whose head says more than it can show.
+pub(super) fn salvaged(item: &Item, meta: &Meta) -> Meta {
+    let mut meta = meta.clone();
+    let time = |name| read_time(item, name);
+    let text = |name| read_text(item, name).map(str::to_owned);
+    meta.version = read_number(item, "version").map_or(meta.version, Version::from_u64);
+    meta.created_at = time("created_at").unwrap_or(meta.created_at);
+    meta.updated_at = time("updated_at").unwrap_or(meta.updated_at);
+    meta.expires_at = time("expires_at").unwrap_or(meta.expires_at);
+    meta.validators = Validators {
+        etag: text("origin_etag"),
+        last_modified: text("origin_last_modified"),
+        head_fingerprint: text("head_fingerprint"),
+    };
+    meta
 }
 
 fn etag(hex: &str) -> Option<Etag> {

@@ -1,8 +1,12 @@
 //! Objects in the bucket that no item names any more: bodies that were replaced, deleted or never finished.
+//!
+//! A writer may be about to name one of them, in an item that the scan has passed already. So an object is deleted only
+//! once the sweep has taken it from the writers: `pins`.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::ReturnConsumedCapacity;
 use aws_smithy_types::DateTime;
 use futures_util::{StreamExt, stream};
@@ -15,7 +19,8 @@ use crate::store::Result;
 use crate::store::dynamodb::Aws;
 use crate::store::dynamodb::capacity::{Operation, Table};
 use crate::store::dynamodb::failure::{Failure, Kind};
-use crate::store::dynamodb::item::read_text;
+use crate::store::dynamodb::item::{number, read_text, text};
+use crate::store::dynamodb::pins;
 
 /// Hexadecimal digits of a frame id, which names its object.
 const FRAME_ID_DIGITS: usize = 32;
@@ -53,7 +58,7 @@ pub struct Swept {
     pub orphan_bytes: u64,
     /// Those that were deleted.
     pub deleted: u64,
-    /// Those that were written again meanwhile, and stay.
+    /// Those that a writer has taken up meanwhile, and stay.
     pub renewed: u64,
     /// Those that could not be deleted.
     pub failed: u64,
@@ -86,7 +91,7 @@ impl Orphans {
     /// # Errors
     /// When the bucket or the table cannot be read: then nothing is deleted. Deletions that fail are counted.
     pub async fn sweep(&self, sweep: &Sweep, mut progress: impl FnMut(&Swept)) -> Result<Swept> {
-        let mut swept = Swept::default();
+        let (mut swept, begun) = (Swept::default(), Instant::now());
         // The bucket first: an object that is listed and that an item names later was young then, or is renewed.
         let listed = self.candidates(sweep, &mut swept, &mut progress).await;
         let mut candidates = listed.map_err(|failure| about(&self.bucket, failure))?;
@@ -101,7 +106,10 @@ impl Orphans {
             return Ok(swept);
         }
         let mut deletions = stream::iter(candidates)
-            .map(|(key, object)| async move { self.delete(&key, &object).await })
+            .map(|(key, object)| async move {
+                let now = sweep.now.plus_secs(begun.elapsed().as_secs());
+                self.delete(&key, &object, sweep.now, now).await
+            })
             .buffer_unordered(DELETIONS);
         while let Some(deleted) = deletions.next().await {
             match deleted {
@@ -195,8 +203,71 @@ impl Orphans {
         }
     }
 
-    /// False when somebody has written it again since it was listed: an item will name it.
-    async fn delete(&self, key: &str, object: &Object) -> std::result::Result<bool, Failure> {
+    /// False when a writer has taken it up, or written it again since it was listed: an item will name it.
+    async fn delete(
+        &self,
+        key: &str,
+        object: &Object,
+        began: Timestamp,
+        now: Timestamp,
+    ) -> std::result::Result<bool, Failure> {
+        if !self.take(key, began, now).await? {
+            return Ok(false);
+        }
+        let deleted = self.delete_unchanged(key, object).await?;
+        // Where the answer of the deletion was lost, the mark stays: the object may be deleted late.
+        self.give_back(key).await?;
+        Ok(deleted)
+    }
+
+    /// Puts the mark of the sweep in the place of a pin; false if there is one that counts, or another sweep's mark.
+    async fn take(&self, key: &str, began: Timestamp, now: Timestamp) -> std::result::Result<bool, Failure> {
+        let reach = |from: Timestamp| number(from.minus_secs(pins::REACH_SECONDS).as_secs());
+        let request = self
+            .aws
+            .dynamodb()
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(pins::mark(key, now.as_secs())))
+            .condition_expression(
+                "(attribute_not_exists(#pinned) OR #pinned < :began) \
+                 AND (attribute_not_exists(#taken) OR #taken < :now)",
+            )
+            .expression_attribute_names("#pinned", pins::PINNED_AT)
+            .expression_attribute_names("#taken", pins::TAKEN_AT)
+            .expression_attribute_values(":began", reach(began))
+            .expression_attribute_values(":now", reach(now))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        // A condition that does not hold is an answer, and no failure.
+        let send = async {
+            match request.send().await {
+                Ok(put) => Ok(Some(put)),
+                Err(error) if error.as_service_error().is_some_and(is_unmet) => Ok(None),
+                Err(error) => Err(error),
+            }
+        };
+        let taken = self.aws.call(Box::pin(send)).await?;
+        let taken = taken.inspect(|put| {
+            self.aws.count(Table::Results, Operation::Put, put.consumed_capacity());
+        });
+        Ok(taken.is_some())
+    }
+
+    /// Removes the mark.
+    async fn give_back(&self, key: &str) -> std::result::Result<(), Failure> {
+        let request = self
+            .aws
+            .dynamodb()
+            .delete_item()
+            .table_name(&self.table)
+            .key("url", text(pins::key(key)))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        let removed = self.aws.call(Box::pin(request.send())).await?;
+        self.aws.count(Table::Results, Operation::Delete, removed.consumed_capacity());
+        Ok(())
+    }
+
+    async fn delete_unchanged(&self, key: &str, object: &Object) -> std::result::Result<bool, Failure> {
         let client =
             self.aws.s3().ok_or_else(|| Failure::new(Kind::Other, "there is no client of a bucket"))?;
         let head = client.head_object().bucket(&self.bucket).key(key).send();
@@ -210,6 +281,10 @@ impl Orphans {
         }
         self.aws.call(client.delete_object().bucket(&self.bucket).key(key).send()).await.map(|_| true)
     }
+}
+
+fn is_unmet(error: &PutItemError) -> bool {
+    matches!(error, PutItemError::ConditionalCheckFailedException(_))
 }
 
 /// The frame id that an object of this key is named after; `None` for everything that is not ours.

@@ -72,7 +72,7 @@ fn head(store: &DynamodbResults, key: &Item) -> Item {
     let url = key[URL].as_s().expect("a url");
     let put = put_now(&crate::store::conformance::key(url), "text", 10);
     let mut item = store.0.form.packed(&put.meta);
-    item.extend(Place::Inline(put.frame.expect("a body")).attributes());
+    item.extend(Place::inline(&put.frame.expect("a body")).attributes(&put.meta));
     item
 }
 

@@ -1,6 +1,7 @@
 //! The results store against DynamoDB Local, against answers made up, and against what others write.
 
 mod bodies;
+mod damage;
 mod foreign;
 mod gathering;
 mod indexes;
@@ -16,7 +17,7 @@ use super::super::{Aws, DynamodbResults};
 use super::key::{URL, partition};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::domain::{Etag, Key, Layout, Timestamp, Version};
+use crate::domain::{Entry, Etag, Key, Layout, Timestamp, Version};
 use crate::metrics::Metrics;
 use crate::store::conformance::{at, key, put};
 use crate::store::{GetOptions, Hit, Put, PutOutcome, Result, ResultStore as _};

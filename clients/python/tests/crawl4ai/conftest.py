@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
+import shutil
+import subprocess
 import sys
 import tempfile
+import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -87,6 +92,44 @@ def _no_database() -> Iterator[None]:
     """Crawl4AI's own database must never come to be."""
     yield
     assert not list(BASE.rglob("crawl4ai.db*"))
+
+
+CHROMIUM = os.environ.get("TEST_CHROMIUM") or shutil.which("chromium")
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A headless Chromium; the address of its debugging protocol."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium: scripts/fetch-chromium")
+    profile = tmp_path_factory.mktemp("chromium")
+    process = subprocess.Popen(
+        [
+            CHROMIUM,
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+            "--hide-scrollbars",
+            "--remote-debugging-port=0",
+            f"--user-data-dir={profile}",
+            "about:blank",
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    file = Path(profile) / "DevToolsActivePort"
+    deadline = time.monotonic() + 30
+    while not (file.exists() and file.read_text().strip()):
+        assert process.poll() is None, "Chromium has ended"
+        assert time.monotonic() < deadline, "Chromium does not say where it listens"
+        time.sleep(0.05)
+    address = f"http://127.0.0.1:{file.read_text().split()[0]}"
+    assert json.load(urllib.request.urlopen(f"{address}/json/version"))["Browser"]
+    yield address
+    process.terminate()
+    process.wait(30)
 
 
 class Counts:

@@ -28,6 +28,60 @@ CHALLENGE = (
 )
 
 
+# How pages keep an account in the storage of a browser, and show it.
+DATABASE = (
+    "const asked = indexedDB.open('accounts', 1); asked.onupgradeneeded = () => asked.result.createObjectStore('a');"
+)
+STORE = {
+    "local": "localStorage.setItem('user', '{user}'); document.write('<p id=done>done</p>')",
+    "database": DATABASE
+    + """asked.onsuccess = () => {{
+        const writing = asked.result.transaction('a', 'readwrite');
+        writing.objectStore('a').put('{user}', 'user');
+        writing.oncomplete = () => document.body.insertAdjacentHTML('beforeend', '<p id=done>done</p>');
+    }}""",
+}
+STORED = {
+    "local": "document.write('<p id=who>acc' + 'ount-' + (localStorage.getItem('user') || 'nobody') + '</p>')",
+    "database": DATABASE
+    + """asked.onsuccess = () => {
+        const reading = asked.result.transaction('a').objectStore('a').get('user');
+        reading.onsuccess = () => document.body.insertAdjacentHTML(
+            'beforeend', '<p id=who>acc' + 'ount-' + (reading.result || 'nobody') + '</p>');
+    }""",
+}
+
+
+def _account(request: web.Request, headers: dict[str, str]) -> web.Response:
+    """Pages of a site with accounts: log in, see who is logged in, and be vouched for by another site."""
+    _, kind, name, *_ = [*request.path.split("/"), ""]
+    user = request.query.get("user", "nobody")
+    if kind == "sso":
+        user = request.query.get("code") or request.cookies.get("app", "")
+        if not user:
+            idp = f"http://127.0.0.1:{request.url.port}/idp/?back={request.url}"
+            return web.Response(status=302, headers={"Location": idp})
+        if "code" in request.query:
+            answer = web.Response(status=302, headers={"Location": request.path})
+            answer.set_cookie("app", user)
+            return answer
+    if kind == "idp":
+        user = request.cookies.get("sid", "nobody")
+        return web.Response(status=302, headers={"Location": f"{request.query['back']}?code={user}"})
+    if kind == "agent":
+        user = request.headers["User-Agent"]
+    if kind == "private":
+        user = request.headers.get("X-Account") or request.cookies.get("sid", "nobody")
+    body = f"<p>account-{user}</p>"
+    if kind in ("store", "stored"):
+        script = STORE[name].format(user=user) if kind == "store" else STORED[name]
+        body = f"<script>{script}</script>"
+    answer = web.Response(text=html(request.path, body), content_type="text/html", headers=headers)
+    if kind == "login":
+        answer.set_cookie("sid", user, httponly=True)
+    return answer
+
+
 class Site:
     """Serves pages in a thread of its own. `fetches` counts requests by path, `revalidations` those answered 304."""
 
@@ -38,6 +92,8 @@ class Site:
         self.contents: dict[str, str] = {}
         self.statuses: dict[str, int] = {}
         self.seconds = 0.0
+        #: Until it is set, pages below /held are not answered.
+        self.released = threading.Event()
         self._loop = asyncio.new_event_loop()
         self._runner: Any = None
         ready = threading.Event()
@@ -86,6 +142,8 @@ class Site:
         self.fetches[path] += 1
         if self.seconds:
             await asyncio.sleep(self.seconds)
+        while kind == "held" and not self.released.is_set():
+            await asyncio.sleep(0.01)
         if kind == "redirect":
             return web.Response(status=302, headers={"Location": "/page/target"})
         if kind == "missing":
@@ -95,6 +153,11 @@ class Site:
                 403,
                 "<html><head><title>Just a moment...</title></head><body>A check, cf-challenge</body></html>",
             )
+        if kind in ("login", "private", "store", "stored", "sso", "idp", "agent"):
+            return _account(request, headers)
+        if kind == "visit":
+            # Another one with each visit, as those of analytics.
+            headers["Set-Cookie"] = f"seen={len(self.requests)}; Path=/"
         if kind == "challenge":
             content = CHALLENGE
         if kind == "json":

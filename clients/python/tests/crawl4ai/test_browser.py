@@ -6,13 +6,7 @@ import asyncio
 import base64
 import contextlib
 import json
-import os
-import shutil
-import subprocess
-import time
-import urllib.request
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,42 +15,6 @@ from crawling import VERSION, config, status
 from site_ import html
 
 import crawlcache.crawl4ai as drop_in
-
-CHROMIUM = os.environ.get("TEST_CHROMIUM") or shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: scripts/fetch-chromium")
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A headless Chromium; the address of its debugging protocol."""
-    profile = tmp_path_factory.mktemp("chromium")
-    process = subprocess.Popen(
-        [
-            CHROMIUM,
-            "--headless=new",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-dev-shm-usage",
-            "--no-first-run",
-            "--hide-scrollbars",
-            "--remote-debugging-port=0",
-            f"--user-data-dir={profile}",
-            "about:blank",
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    file = Path(profile) / "DevToolsActivePort"
-    deadline = time.monotonic() + 30
-    while not (file.exists() and file.read_text().strip()):
-        assert process.poll() is None, "Chromium has ended"
-        assert time.monotonic() < deadline, "Chromium does not say where it listens"
-        time.sleep(0.05)
-    address = f"http://127.0.0.1:{file.read_text().split()[0]}"
-    assert json.load(urllib.request.urlopen(f"{address}/json/version"))["Browser"]
-    yield address
-    process.terminate()
-    process.wait(30)
 
 
 @pytest.fixture

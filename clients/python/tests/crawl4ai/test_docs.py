@@ -48,3 +48,11 @@ def test_an_example(site: Any, service: Any, tmp_path: Path, program: str, outpu
 def test_every_program_says_what_it_prints() -> None:
     assert len(EXAMPLES) == PAGE.read_text().count("```python") >= 4
     assert "/md" in PAGE.read_text()
+
+
+def test_every_count_is_described() -> None:
+    from crawlcache.crawl4ai.counters import SERIES
+
+    rows = {line.split("`")[1]: line for line in PAGE.read_text().splitlines() if line.startswith("| `")}
+    for series, (_, results) in SERIES.items():
+        assert [result for result in results if f"`{result}`" not in rows[series]] == []

@@ -16,6 +16,7 @@ from . import many, versions
 from .counters import Counters, register, unregister
 from .documents import crawl_result, document, hit_result
 from .runs import Wrapper
+from .sent import Observer
 from .service_cache import ServiceCache, Settings
 from .variants import Uncacheable, Variants, base_variant
 from .versions import UnsupportedCrawl4AI
@@ -45,6 +46,7 @@ class _Default(float):
 _LEASE = _Default(30.0)
 _WAIT = _Default(20.0)
 _wrapper = Wrapper()
+_observer = Observer()
 _counters = Counters()
 _state: dict[str, Any] = {"original": None, "cache": None, "collector": None}
 
@@ -66,6 +68,7 @@ def install(
     variant_key: str | bytes | None = None,
     cache_sessions: bool = False,
     cache_attached_browsers: bool = False,
+    cache_after_uncached: bool = False,
     derive: bool = True,
     store_failed: bool = True,
     keep_secrets: bool = False,
@@ -90,7 +93,10 @@ def install(
       return None for a run that is not to be cached.
     - `variant_key`: keys the digest, where an option is a secret that could be guessed. The same in the whole fleet.
     - `cache_sessions`: caches runs with a `session_id` too, each session for itself.
-    - `cache_attached_browsers`: caches what a browser shows that ran before (`cdp_url`), as if logged in nowhere.
+    - `cache_attached_browsers`: caches what a browser shows that ran before (`cdp_url`), or one with a profile of its
+      own (`user_data_dir`), as if logged in nowhere.
+    - `cache_after_uncached`: caches pages of a site also after runs that are not cached have left cookies for it in the
+      same crawler, as if they were logged in nowhere.
     - `derive`: makes the result of a page that is cached with other derived options out of its html.
     - `store_failed`: stores failed results as such, for minutes, beside the good ones, so that who waits for the page
       need not wait longer. They are no hits, and a service that does not keep them apart is not given any.
@@ -115,6 +121,7 @@ def install(
         variant=variant,
         cache_sessions=cache_sessions,
         cache_attached_browsers=cache_attached_browsers,
+        cache_after_uncached=cache_after_uncached,
         derive=derive,
         store_failed=store_failed,
         keep_secrets=keep_secrets,
@@ -128,6 +135,7 @@ def install(
 
     database.async_db_manager = cache
     _wrapper.install(module.AsyncWebCrawler, cache)
+    _observer.install()
     if _state["collector"] is None:
         _state["collector"] = register(_counters)
     _state["cache"] = cache
@@ -143,6 +151,7 @@ def uninstall() -> None:
 
     module.async_db_manager = database.async_db_manager = _state["original"]
     _wrapper.uninstall()
+    _observer.uninstall()
     unregister(_state["collector"])
     _state.update(original=None, cache=None, collector=None)
 

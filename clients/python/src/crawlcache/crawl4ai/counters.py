@@ -32,7 +32,10 @@ SERIES = {
     ),
     "leases": ("Leases of this process", ("won", "renewed", "lost", "released", "stored")),
     "updates": ("Confirmations of cached pages", ("confirmed", "outdated", "error", "away")),
-    "skipped": ("Runs that are not cached, by why", ("session", "unhashable", "credentials", "outside", "variant")),
+    "skipped": (
+        "Runs that are not cached, by why",
+        ("session", "unhashable", "credentials", "outside", "variant", "state", "sent"),
+    ),
     "many": ("Urls of arun_many", ("hit", "crawled")),
     "breaker": ("How often the service was given a pause", ("opened",)),
 }

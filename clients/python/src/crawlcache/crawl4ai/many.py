@@ -16,7 +16,6 @@ from . import documents
 from .runs import Run
 from .service import Refused
 from .service_cache import ServiceCache
-from .variants import Uncacheable
 
 
 async def arun_many(
@@ -76,22 +75,23 @@ async def _hits(
     settings = cache.settings
     # One request for each set of fields that a page must have.
     wanted: dict[tuple[str, ...], list[tuple[int, tuple[str, str]]]] = {}
-    variants: dict[int, tuple[str, Any]] = {}
+    variants: dict[int, Run] = {}
     for place, url in enumerate(urls):
         chosen = _config_of(url, config)
         if chosen is None or not _looked_up(url, chosen, crawler):
             continue
-        known = variants.get(id(chosen)) if not callable(settings.variant) and not url.startswith("file:") else None
+        # Of a configuration that was met before, only what the url itself decides is looked at.
+        alike = not callable(settings.variant) and not url.startswith("file:") and "@" not in url
+        known = variants.get(id(chosen)) if alike else None
         if known is None:
-            try:
-                known = (cache.variant(url, chosen, crawler, keywords), chosen)
-            except Uncacheable:
-                continue
-            except Exception as error:
-                cache.counters.warn("variant", "a run is not cached: its variant could not be computed: %s", error)
-                continue
-            variants[id(chosen)] = known
-        wanted.setdefault(tuple(cache.required(chosen)), []).append((place, (url, known[0])))
+            known = cache.begin(url, chosen, crawler, keywords)
+            if alike:
+                variants[id(chosen)] = known
+        run = Run(url, chosen, crawler, keywords)
+        run.variant, run.options = known.variant, known.options
+        await cache.look(run)
+        if run.variant is not None:
+            wanted.setdefault(tuple(cache.required(chosen)), []).append((place, (url, run.variant)))
     for required, entries in wanted.items():
         begun = time.time()
         keys = [key for _, key in entries]

@@ -14,6 +14,14 @@ _MARK = "_crawlcache_wrapper"
 current: ContextVar[Run | None] = ContextVar("crawlcache_run", default=None)
 
 
+class Sent:
+    """The headers of the request that a page is the answer to, and the hosts that it came by."""
+
+    def __init__(self) -> None:
+        self.headers: dict[str, str] | None = None
+        self.hosts: list[str] = []
+
+
 class Run:
     """One call of `arun`, from its begin to its end."""
 
@@ -35,6 +43,15 @@ class Run:
         self.handed_over = False
         self.lease: Any = None
         self.renewal: Any = None
+        self.sent = Sent()
+        #: The options of the run, where the variant is made of them.
+        self.options: Any = None
+        #: What was left in the crawler, and the other runs that have left something for the site of this one.
+        self.left: Any = None
+        self.others: frozenset[str] = frozenset()
+        #: As whom the run leaves something itself, if it is noted as one that does.
+        self.identity = ""
+        self.entered = False
 
     @property
     def mode(self) -> str:
@@ -77,6 +94,7 @@ class Wrapper:
             token = current.set(run)
             result: Any = None
             try:
+                await cache.enter(run)
                 result = await original(crawler, url, config, *arguments, **keywords)
             finally:
                 current.reset(token)

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import crawlcache
 from crawlcache._codec import dumps
 
-from . import derive, documents, origin
+from . import derive, documents, left, origin, sent
 from .counters import Counters
 from .fallback import Fallback, FallbackHit
 from .leases import Leases
@@ -46,6 +46,7 @@ class Settings:
     variant_key: str | bytes | None = None
     cache_sessions: bool = False
     cache_attached_browsers: bool = False
+    cache_after_uncached: bool = False
     derive: bool = True
     store_failed: bool = True
     keep_secrets: bool = False
@@ -65,6 +66,7 @@ class ServiceCache:
             cache_sessions=settings.cache_sessions,
             cache_attached_browsers=settings.cache_attached_browsers,
         )
+        self._crawlers = left.Crawlers(settings.cache_attached_browsers)
         self.service = Service(client() if client else self._client(), self.counters)
         self.leases = Leases(self.service, self.counters)
         self._origin = origin.Confirmations(self.service, self.counters, self.leases)
@@ -156,16 +158,64 @@ class ServiceCache:
     def begin(self, url: Any, config: Any, crawler: Any, keywords: dict[str, Any]) -> Run:
         """Notes a run before Crawl4AI begins it."""
         run = Run(url, _default_config() if config is None else config, crawler, keywords)
+        browser = _browser(crawler)
+        if browser is not None:
+            sent.configured(browser)
         if isinstance(url, str) and (run.reads or run.writes):
             try:
-                run.variant = self.variant(url, run.config, crawler, keywords)
+                run.variant, run.options = self._variant(url, run.config, crawler, keywords)
             except Uncacheable as error:
-                run.why = error.reason
-                self.counters.warn(f"skipped {error.reason}", "a run is not cached: %s", error)
+                self._skip(run, error)
             except Exception as error:
                 run.why = "variant"
                 self.counters.warn("variant", "a run is not cached: its variant could not be computed: %s", error)
         return run
+
+    async def look(self, run: Run) -> None:
+        """Looks at what other runs have left in the crawler, which makes another variant or none."""
+        if self.settings.variant is not None or self.settings.cache_after_uncached or not left.leaves(run):
+            return
+        try:
+            run.left = self._crawlers.of(run.crawler)
+            if run.left is not None and run.options is not None:
+                left.watch_redirects(run.crawler.crawler_strategy)
+                await self._admit(run)
+        except Uncacheable as error:
+            self._skip(run, error)
+        except Exception as error:
+            self._skip(run, Uncacheable("state", f"what its crawler holds could not be looked at: {error}"))
+
+    async def _admit(self, run: Run) -> None:
+        """Lets a run have its page, under a variant of what was left for its site. Raises `Uncacheable`."""
+        crawler = await run.left.like(self._variants.of_crawler(run.options))
+        run.identity = self._variants.identity(run.url, run.options, crawler)
+        run.others = await run.left.at(left.host(run.url), run.identity)
+        if left.UNSHARED in run.others:
+            raise Uncacheable(
+                "state",
+                "runs that are not cached have left cookies or storage for its site in the crawler: another crawler, a "
+                "variant, or install(cache_after_uncached=True) if they are logged in nowhere",
+            )
+        if run.others:
+            run.variant = self._variants.text(run.options, run.others)
+
+    async def enter(self, run: Run) -> None:
+        """Looks, and notes a run that may leave something for others itself."""
+        await self.look(run)
+        if run.left is None:
+            return
+        if run.variant is None:
+            run.identity = left.UNSHARED
+        if run.identity:
+            run.entered = True
+            try:
+                await run.left.enter(run.identity)
+            except Exception as error:
+                self._skip(run, Uncacheable("state", f"what its crawler holds could not be looked at: {error}"))
+
+    def _skip(self, run: Run, error: Uncacheable) -> None:
+        run.variant, run.options, run.why = None, None, error.reason
+        self.counters.warn(f"skipped {error.reason}", "a run is not cached: %s", error)
 
     async def end(self, run: Run, result: Any) -> Any:
         """Gives back what a run holds. Returns what `arun` is to return: the stale page where there is no new one."""
@@ -176,6 +226,10 @@ class ServiceCache:
             return result
         finally:
             self.leases.end(run)
+            if run.entered:
+                run.left.leave(run.identity, sent.hosts(run, result))
+            elif run.left is not None and (run.hit is None or run.handed_over):
+                run.left.fetched()
 
     async def _ended(self, run: Run, result: Any) -> Any:
         if run.hit is not None and not run.confirmed and getattr(result, "cache_status", None) == "hit_validated":
@@ -195,7 +249,11 @@ class ServiceCache:
         return type(result)(old) if hasattr(result, "_results") else old
 
     def variant(self, url: str, config: Any, crawler: Any = None, keywords: dict[str, Any] | None = None) -> str:
-        """The variant of a run. Raises `Uncacheable`."""
+        """The variant of a run in a crawler that holds nothing of others. Raises `Uncacheable`."""
+        return self._variant(url, config, crawler, keywords)[0]
+
+    def _variant(self, url: str, config: Any, crawler: Any, keywords: dict[str, Any] | None) -> tuple[str, Any]:
+        """The variant, and the options that it is made of, if it is."""
         parts = urlsplit(url)
         if "@" in parts.netloc:
             raise Uncacheable("credentials", "a url with a password in it would be stored with it")
@@ -205,11 +263,12 @@ class ServiceCache:
             if chosen is None:
                 raise Uncacheable("variant", "the variant function says so")
         if chosen is not None:
-            return chosen
+            return chosen, None
         if parts.scheme == "file":
             # The same path is another file on another host.
             keywords = {**(keywords or {}), "host": _host()}
-        return self._variants.of(config, crawler, keywords)
+        options = self._variants.options(config, crawler, keywords)
+        return self._variants.text(options), options
 
     def required(self, config: Any) -> list[str]:
         """The fields without which a page is none for this run."""
@@ -318,11 +377,34 @@ class ServiceCache:
     # Writing.
 
     async def _store(self, run: Run, result: Any) -> None:
+        why = await self._unlike(run, result)
+        if why is not None:
+            self.counters.count("stores", "skipped")
+            self.counters.count("skipped", why)
+            return
         # A service without a guard would take it for a good one.
         if not documents.good(result) and (not self.settings.store_failed or self.service.guards is False):
             self.counters.count("stores", "refused_failed")
             return
         await self._put(run, result, ttl=self.settings.ttl)
+
+    async def _unlike(self, run: Run, result: Any) -> str | None:
+        """Why a page is not the one of the run's variant, if it is not."""
+        if run.left is not None:
+            hosts = set(sent.hosts(run, result))
+            now = await run.left.at(left.host(run.url), run.identity)
+            elsewhere = run.left.other(hosts, run.identity) - run.others
+            if now != run.others or elsewhere:
+                # It was sent on by a site for which others have left something: what it has now may be theirs.
+                run.left.spread(elsewhere | now, hosts)
+                self.counters.warn("not stored", "a page is not stored: it may show what other runs have left")
+                return "state"
+        browser = _browser(run.crawler)
+        own_code = run.options is not None and run.options.own_code
+        if browser is not None and sent.differs(run.config, browser, run.sent, own_code):
+            self.counters.warn("sent", "a page is not stored: its browser has sent another agent or other headers")
+            return "sent"
+        return None
 
     async def _put(self, run: Run, result: Any, *, ttl: float | None, source: Any = None) -> None:
         """Stores a result; `source` is the hit that it was made of."""
@@ -436,6 +518,12 @@ def _default_config() -> Any:
     from crawl4ai.async_configs import CrawlerRunConfig
 
     return CrawlerRunConfig()
+
+
+def _browser(crawler: Any) -> Any:
+    """The configuration of the browser of a crawler."""
+    strategy = getattr(crawler, "crawler_strategy", None)
+    return getattr(strategy, "browser_config", None) or getattr(crawler, "browser_config", None)
 
 
 def _host() -> str:

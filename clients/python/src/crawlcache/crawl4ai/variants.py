@@ -12,10 +12,13 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import types
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, urlsplit
 
-from .canonical import TOOLS, Unhashable, canonical, is_library_class, state_of
+from .canonical import MACHINERY, TOOLS, Unhashable, canonical, is_library_class, state_of
+from .sent import configured
 
 # Options that decide how a run goes, not what comes out of it.
 IGNORED = frozenset(
@@ -89,6 +92,47 @@ DERIVED = frozenset(
         "prefetch",
     }
 )
+# Fetch options by which nobody is logged in anywhere. A run with any other one acts on the site.
+PASSIVE = frozenset(
+    {
+        "css_selector",
+        "locale",
+        "timezone_id",
+        "geolocation",
+        "user_agent",
+        "user_agent_mode",
+        "user_agent_generator_config",
+        "wait_until",
+        "wait_for_images",
+        "delay_before_return_html",
+        "ignore_body_visibility",
+        "scan_full_page",
+        "scroll_delay",
+        "max_scroll_steps",
+        "virtual_scroll_config",
+        "process_iframes",
+        "flatten_shadow_dom",
+        "remove_overlay_elements",
+        "remove_consent_popups",
+        "simulate_user",
+        "override_navigator",
+        "magic",
+        "adjust_viewport_to_content",
+        "screenshot_wait_for",
+        "screenshot_height_threshold",
+        "force_viewport_screenshot",
+        "capture_mhtml",
+        "capture_network_requests",
+        "capture_console_messages",
+        "fetch_ssl_certificate",
+        "process_in_browser",
+        "base_url",
+    }
+)
+# Parameters of urls that log in whoever follows them.
+CREDENTIAL = re.compile(
+    r"(?:^|[_-])(?:token|jwt|otp|ticket|sso|saml\w*|magic|credentials?|passw(?:or)?d|secret|authkey)$", re.IGNORECASE
+)
 # Options of a browser that decide where and how it runs. Whether one is attached is looked at apart from them.
 BROWSER_IGNORED = frozenset(
     {
@@ -128,8 +172,6 @@ QUIET_ARGUMENTS = (
     "--no-zygote",
     "--single-process",
 )
-# Where the types of locks, tasks and loggers are from: how a strategy works, not what it fetches.
-MACHINERY = frozenset({"asyncio", "_asyncio", "threading", "_thread", "logging"})
 # Keywords of `arun` that its dispatchers add.
 QUIET_KEYWORDS = frozenset({"session_id", "task_id", "config", "crawler_config"})
 
@@ -140,6 +182,19 @@ class Uncacheable(Exception):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class Options(NamedTuple):
+    """The options of a run that count, by their names: what it fetches, how its crawler does, and what is derived."""
+
+    fetch: dict[str, Any]
+    crawler: dict[str, Any]
+    derived: dict[str, Any]
+
+    @property
+    def own_code(self) -> bool:
+        """Whether code that is not Crawl4AI's has a say in what is sent."""
+        return any(name.startswith(("hook ", "strategy", "adapter")) for name in self.crawler)
 
 
 class Variants:
@@ -162,6 +217,10 @@ class Variants:
 
     def of(self, config: Any, crawler: Any = None, keywords: dict[str, Any] | None = None) -> str:
         """The variant of a run of `crawler` with `config`. Raises `Uncacheable`."""
+        return self.text(self.options(config, crawler, keywords))
+
+    def options(self, config: Any, crawler: Any = None, keywords: dict[str, Any] | None = None) -> Options:
+        """What the variant of a run is made of. Raises `Uncacheable`."""
         session = getattr(config, "session_id", None)
         if session and not self._cache_sessions:
             raise Uncacheable("session", "a run in a session sees that session's page")
@@ -169,18 +228,37 @@ class Variants:
             fetch, derived = _run_options(config)
             if session:
                 fetch["session_id"] = session
-            fetch.update(_crawler_options(crawler, self._cache_attached))
+            own = _crawler_options(crawler, self._cache_attached)
             for name, value in (keywords or {}).items():
                 if name not in QUIET_KEYWORDS:
                     derived[f"keyword {name}"] = canonical(value)
         except Unhashable as error:
             raise Uncacheable("unhashable", str(error)) from None
-        if not fetch and not derived:
-            return ""
         if derived:
             # What the options mean may change from one minor version to the next.
             derived["version"] = _minor_version()
-        return f"f{self._digest('fetch', fetch)}.d{self._digest('derived', derived)}"
+        return Options(fetch, own, derived)
+
+    def text(self, options: Options, others: frozenset[str] = frozenset()) -> str:
+        """The variant; `others` are the runs that have left something for its site in its crawler."""
+        fetch = {**options.fetch, **options.crawler}
+        if others:
+            fetch["left by"] = sorted(others)
+        if not fetch and not options.derived:
+            return ""
+        return f"f{self._digest('fetch', fetch)}.d{self._digest('derived', options.derived)}"
+
+    def identity(self, url: str, options: Options, crawler: str) -> str:
+        """As whom a run leaves something in its crawler; the empty text for one that leaves what every visitor has."""
+        acts: dict[str, Any] = {name: form for name, form in options.fetch.items() if _acts(name, form)}
+        for name, value in parse_qsl(urlsplit(url).query):
+            if CREDENTIAL.search(name):
+                acts[f"parameter {name}"] = value
+        return self._digest("acts", {**acts, "crawler": crawler}) if acts else ""
+
+    def of_crawler(self, options: Options) -> str:
+        """The digest of the options of the crawler itself: how it fetches, as whom, and with which hooks."""
+        return self._digest("crawler", options.crawler)
 
     def _digest(self, part: str, options: dict[str, Any]) -> str:
         if not options:
@@ -260,11 +338,11 @@ def _strategy_options(strategy: Any, browser: Any, cache_attached: bool) -> dict
         made.update(_own_state("adapter", adapter, cache_attached))
     browser = getattr(strategy, "browser_config", None) or browser
     if browser is not None:
-        if not cache_attached and _attached(browser):
+        if not cache_attached and attached(browser):
             raise Uncacheable(
                 "credentials",
-                "where an attached browser (cdp_url) is logged in is not known: create_isolated_context, a variant, or "
-                "install(cache_attached_browsers=True) if it is nowhere",
+                "where an attached browser (cdp_url) or a profile (user_data_dir) is logged in is not known: "
+                "create_isolated_context, a variant, or install(cache_attached_browsers=True) if it is nowhere",
             )
         made.update(_browser_options(browser))
     for name, hook in (getattr(strategy, "hooks", None) or {}).items():
@@ -300,10 +378,20 @@ def _own_state(title: str, thing: Any, cache_attached: bool) -> dict[str, Any]:
     return made
 
 
-def _attached(browser: Any) -> bool:
-    """Whether the pages are opened in the contexts of a browser that ran before, which may be logged in somewhere."""
-    attached = getattr(browser, "cdp_url", None) or getattr(browser, "browser_mode", None) == "builtin"
-    return bool(attached) and not getattr(browser, "create_isolated_context", False)
+def attached(browser: Any) -> bool:
+    """Whether the pages are opened in what was there before the crawler, and may be logged in somewhere."""
+    if getattr(browser, "create_isolated_context", False):
+        return False
+    managed = getattr(browser, "use_managed_browser", False) or getattr(browser, "use_persistent_context", False)
+    profile = managed and getattr(browser, "user_data_dir", None)
+    return bool(getattr(browser, "cdp_url", None) or getattr(browser, "browser_mode", None) == "builtin" or profile)
+
+
+def _acts(name: str, form: Any) -> bool:
+    """Whether an option makes a run act on the page, rather than look at it."""
+    if name == "wait_for" and isinstance(form, str):
+        return not form.strip().startswith("css:") and "(" in form
+    return name not in PASSIVE
 
 
 def _browser_options(browser: Any) -> dict[str, Any]:
@@ -313,6 +401,9 @@ def _browser_options(browser: Any) -> dict[str, Any]:
     for name, value in vars(browser).items():
         if name in BROWSER_IGNORED or (name in {"user_agent", "user_agent_generator_config"} and random):
             continue
+        if name == "user_agent":
+            # Crawl4AI changes it while it works.
+            value = configured(browser).agent
         if name == "headers" and isinstance(value, dict):
             # Crawl4AI adds this one itself, from the user agent.
             value = {header.lower(): text for header, text in value.items() if header.lower() != "sec-ch-ua"}

@@ -124,13 +124,12 @@ impl<'a> Record<'a> {
         let terms = Terms { validators, times, ttl_source, condition: Condition::Any, version };
         if import && self.quality == Some(Which::Good) {
             // Where good results are it goes back, whatever it says of itself.
-            let quality = api.guard().of_facts(encoded.facts.success, encoded.facts.status_code);
+            let quality = api.guard().of_facts(&encoded.facts);
             return keep(api, op, key, encoded, terms, quality).await;
         }
         if import && self.quality == Some(Which::Failed) {
             // Failed it stays, whatever this service would make of it.
-            let facts = &encoded.facts;
-            let why = api.guard().of_facts(facts.success, facts.status_code).why().unwrap_or(Why::Blocked);
+            let why = api.guard().of_facts(&encoded.facts).why().unwrap_or(Why::Blocked);
             return store_failed(api, op, &key, encoded, terms, Quality::Failed(why)).await;
         }
         store_under(api, lease, op, key, encoded, terms, None).await

@@ -321,7 +321,7 @@ pub(super) async fn patch(
             condition: unchanged,
             version: api.clock.next_version(),
         };
-        let quality = Some(api.guard().of_facts(encoded.facts.success, encoded.facts.status_code));
+        let quality = Some(api.guard().of_facts(&encoded.facts));
         match store_under(&api, lease, "patch", key.clone(), encoded, terms, quality).await {
             Err(problem) if problem.code() == "precondition_failed" => {}
             outcome => {

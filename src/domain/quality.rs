@@ -1,7 +1,7 @@
 //! Good and failed results: a block page or an error page must not stand where a good result was.
 //!
-//! A result is failed if its document says so (`success` is false), if the origin's status is one of those that count as
-//! failures, or if its `html` holds a *block marker*: a phrase that the pages have on which a site tells a crawler off.
+//! A result is failed if its document says so (`success` is false), if the origin's status, the first one or that at the end
+//! of its redirects, is one of those that count as failures, or if its `html` holds a *block marker*: a phrase that the pages have on which a site tells a crawler off.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,7 +12,7 @@ use aho_corasick::AhoCorasick;
 use serde::de::{Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 
-use super::document::{Document, Encoded};
+use super::document::{Document, Encoded, Facts};
 use super::entry::Meta;
 
 /// Pages above this size are not searched for block markers: one that turns a crawler away is small.
@@ -33,7 +33,7 @@ pub const MAX_MARKER_CHARS: usize = 200;
 pub enum Why {
     /// The document's `success` is false.
     Success,
-    /// The document's `status_code` counts as a failure.
+    /// The document's `status_code` counts as a failure, or its `redirected_status_code` does.
     Status,
     /// The page has a block marker.
     Blocked,
@@ -179,8 +179,7 @@ impl Guard {
 
     /// What a document is that is about to be stored.
     pub fn judge(&self, encoded: &Encoded) -> Quality {
-        let facts = &encoded.facts;
-        match self.of_facts(facts.success, facts.status_code) {
+        match self.of_facts(&encoded.facts) {
             Quality::Good if self.is_blocked(encoded) => Quality::Failed(Why::Blocked),
             quality => quality,
         }
@@ -193,24 +192,27 @@ impl Guard {
     }
 
     /// What a document is by what it says of itself, its page not looked at.
-    pub fn of_facts(&self, success: Option<bool>, status_code: Option<u16>) -> Quality {
-        if self.on { self.compare(success, status_code) } else { Quality::Good }
+    pub fn of_facts(&self, facts: &Facts) -> Quality {
+        let statuses = [facts.status_code, facts.redirected_status_code];
+        if self.on { self.compare(facts.success, &statuses) } else { Quality::Good }
     }
 
     /// What a stored result is. One in the place of a good result may have been stored before there was a guard: it is
-    /// what it says of itself.
+    /// what it says of itself. What is known of a failed one does not tell a page with a marker from one whose redirects
+    /// ended in an error: without markers it is the latter.
     pub fn of(&self, meta: &Meta) -> Quality {
-        match self.compare(meta.success, meta.status_code) {
-            Quality::Good if meta.key.is_failed() => Quality::Failed(Why::Blocked),
+        let unsaid = if self.markers.is_some() { Why::Blocked } else { Why::Status };
+        match self.compare(meta.success, &[meta.status_code]) {
+            Quality::Good if meta.key.is_failed() => Quality::Failed(unsaid),
             quality if self.on || meta.key.is_failed() => quality,
             _ => Quality::Good,
         }
     }
 
-    fn compare(&self, success: Option<bool>, status_code: Option<u16>) -> Quality {
+    fn compare(&self, success: Option<bool>, statuses: &[Option<u16>]) -> Quality {
         if success == Some(false) {
             Quality::Failed(Why::Success)
-        } else if status_code.is_some_and(|code| self.statuses.contains(code)) {
+        } else if statuses.iter().flatten().any(|code| self.statuses.contains(*code)) {
             Quality::Failed(Why::Status)
         } else {
             Quality::Good
@@ -290,6 +292,14 @@ mod tests {
             (r#"{"success":true,"status_code":503}"#, Some(Why::Status)),
             (r#"{"success":true,"status_code":502}"#, None),
             (r#"{"success":"no","status_code":"404"}"#, None),
+            (r#"{"success":true,"status_code":302,"redirected_status_code":429}"#, Some(Why::Status)),
+            (r#"{"redirected_status_code":503}"#, Some(Why::Status)),
+            (r#"{"success":true,"status_code":301,"redirected_status_code":200}"#, None),
+            (r#"{"success":true,"status_code":302,"redirected_status_code":null}"#, None),
+            (r#"{"success":true,"status_code":302,"redirected_status_code":"429"}"#, None),
+            (r#"{"success":true,"status_code":302,"redirected_status_code":502}"#, None),
+            (r#"{"success":true,"status_code":404,"redirected_status_code":200}"#, Some(Why::Status)),
+            (r#"{"success":false,"status_code":302,"redirected_status_code":429}"#, Some(Why::Success)),
         ] {
             assert_eq!(judged(&guard, document), why, "{document}");
             assert_eq!(judged(&Guard::default(), document), None, "a guard that is off");

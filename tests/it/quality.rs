@@ -57,6 +57,59 @@ fn a_failed_result_never_replaces_a_good_one() {
     server.get(&with("worst")).problem_with(400, "invalid_parameter", "quality");
 }
 
+/// A page whose redirects ended in an error, which Crawl4AI takes for a success.
+const LIMITED: &str = r#"{"url":"https://example.com/","success":true,"status_code":302,"redirected_url":"https://example.com/limit","redirected_status_code":429,"html":"<p>slow down</p>","markdown":"slow down"}"#;
+
+#[test]
+fn an_error_at_the_end_of_redirects_is_a_failed_result_however_it_comes() {
+    let server = Server::start(&[]);
+    let target = result_of(URL, &[]);
+    server.put(&target, GOOD).is(201);
+    let line = |document: &str| {
+        let document: Value = serde_json::from_str(document).expect("JSON");
+        format!("{}\n", json!({"url": URL, "document": document}))
+    };
+    let ndjson = |path: &str| server.request("POST", path).ndjson(line(LIMITED)).send().is(200);
+    let put = server.put(&target, LIMITED).is(201).json();
+    assert_eq!((&put["quality"], &put["why"]), (&json!("failed"), &json!("status")));
+    let posted = server.post("/v1/results", &serde_json::from_str(LIMITED).expect("JSON")).is(200).json();
+    assert_eq!((&posted["quality"], &posted["why"]), (&json!("failed"), &json!("status")));
+    let batch = ndjson("/v1/results/batch-put").lines();
+    assert_eq!((&batch[0]["quality"], &batch[0]["why"]), (&json!("failed"), &json!("status")));
+    ndjson("/v1/results/import");
+    // One that is too large to be held decoded is judged by the same rule.
+    let large = LIMITED.replace("slow down", &"slow down ".repeat(1 << 20));
+    assert_eq!(server.put(&target, large).is(200).json()["quality"], "failed");
+    assert_eq!(server.metrics().of("failed_results_total{why=\"status\"}"), 5);
+    for target in [target.clone(), with("good")] {
+        assert_eq!(
+            server.get(&target).is(200).json()["markdown"],
+            "good",
+            "the good page is still the answer"
+        );
+    }
+    assert_eq!(seen(&server.get(&with("failed")).is(200)), (302, Some("failed")));
+
+    // A patch changes the good one, whatever becomes of it, and says what that is.
+    let patched = server.request("PATCH", &target).body(r#"{"redirected_status_code":503}"#).send().is(200);
+    assert_eq!((&patched.json()["quality"], &patched.json()["why"]), (&json!("failed"), &json!("status")));
+    server.put(&target, GOOD).is(200);
+    // Neither a redirect that ends well nor a confirmation by 304 is a failure.
+    for end in ["200", "null", "304"] {
+        let moved = LIMITED.replace("429", end);
+        assert_eq!(server.put(&target, moved).is(200).json()["quality"], "good", "{end}");
+    }
+
+    let other = "https://example.com/other";
+    server.put(&result_of(other, &[]), LIMITED).is(201);
+    let missed = server.get(&result_of(other, &[("quality", "good")])).problem(404, "result_not_found");
+    assert_eq!(
+        (&missed["reason"], &missed["failed"]["why"]),
+        (&json!("failed"), &json!("status")),
+        "{missed}"
+    );
+}
+
 #[test]
 fn a_failed_result_is_what_there_is_until_there_is_a_good_one() {
     let server = Server::start(&[]);

@@ -121,6 +121,8 @@ pub struct Facts {
     pub url: Option<String>,
     /// The document's `status_code`.
     pub status_code: Option<u16>,
+    /// The document's `redirected_status_code`: the status at the end of the redirects that `status_code` began.
+    pub redirected_status_code: Option<u16>,
     /// The document's `success`.
     pub success: Option<bool>,
     /// `etag` and `last-modified` of its `response_headers` (names in any case), and its `head_fingerprint`.
@@ -145,6 +147,7 @@ impl Facts {
         match name {
             "url" => self.url = serde_json::from_str(value).ok(),
             "status_code" => self.status_code = serde_json::from_str(value).ok(),
+            "redirected_status_code" => self.redirected_status_code = serde_json::from_str(value).ok(),
             "success" => self.success = serde_json::from_str(value).ok(),
             "head_fingerprint" => self.validators.head_fingerprint = validator(value),
             "response_headers" => {
@@ -163,7 +166,15 @@ impl Facts {
 
     /// Whether [`Facts::note`] looks at fields of this name.
     pub(super) fn wants(name: &str) -> bool {
-        matches!(name, "url" | "status_code" | "success" | "head_fingerprint" | "response_headers")
+        matches!(
+            name,
+            "url"
+                | "status_code"
+                | "redirected_status_code"
+                | "success"
+                | "head_fingerprint"
+                | "response_headers"
+        )
     }
 }
 
@@ -234,11 +245,13 @@ mod tests {
         let mut facts = Facts::default();
         facts.note("response_headers", r#"{"Etag":"\"abc\"","LAST-MODIFIED":"Mon"}"#);
         facts.note("status_code", "200");
+        facts.note("redirected_status_code", "429");
         facts.note("success", "\"yes\"");
         facts.note("head_fingerprint", "\"line\\nbreak\"");
         assert_eq!(facts.validators.etag.as_deref(), Some("\"abc\""));
         assert_eq!(facts.validators.last_modified.as_deref(), Some("Mon"));
         assert_eq!((facts.status_code, facts.success), (Some(200), None));
+        assert_eq!(facts.redirected_status_code, Some(429));
         assert_eq!(facts.validators.head_fingerprint, None, "a control character cannot travel in a header");
     }
 }

@@ -91,6 +91,7 @@ class Site:
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.contents: dict[str, str] = {}
         self.statuses: dict[str, int] = {}
+        self.targets: dict[str, str] = {}
         self.seconds = 0.0
         #: Until it is set, pages below /held are not answered.
         self.released = threading.Event()
@@ -145,7 +146,7 @@ class Site:
         while kind == "held" and not self.released.is_set():
             await asyncio.sleep(0.01)
         if kind == "redirect":
-            return web.Response(status=302, headers={"Location": "/page/target"})
+            return web.Response(status=302, headers={"Location": self.targets.get(path, "/page/target")})
         if kind == "missing":
             status, content = 404, html("Not found")
         if kind == "blocked":

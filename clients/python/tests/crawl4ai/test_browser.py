@@ -104,6 +104,27 @@ def test_a_page_that_answers_404_or_blocks_is_never_kept_as_good(
     assert counts("stores", "failed") == 4
 
 
+def test_an_error_at_the_end_of_redirects_does_not_replace_the_good_page(
+    chromium: str, site: Any, cache: Any, counts: Any
+) -> None:
+    path = "/redirect/limited"
+    url = f"{site.url}{path}"
+
+    async def work(crawler: Any) -> None:
+        from crawl4ai import CacheMode
+
+        assert (await crawler.arun(url, config=config())).success
+        site.targets[path], site.statuses["/page/limit"] = "/page/limit", 429
+        limited = await crawler.arun(url, config=config(CacheMode.WRITE_ONLY))
+        # What Crawl4AI takes for a success.
+        assert (limited.success, limited.status_code, limited.redirected_status_code) == (True, 302, 429)
+        assert "Page /page/target" in (await crawler.arun(url, config=config())).markdown
+
+    drive(chromium, work)
+    assert site.fetches["/page/limit"] == 1
+    assert (counts("stores", "stored"), counts("stores", "failed")) == (1, 1)
+
+
 def test_a_block_does_not_replace_the_good_page(chromium: str, site: Any, service: Any) -> None:
     async def work(crawler: Any) -> None:
         assert (await crawler.arun(url, config=config())).success

@@ -15,6 +15,7 @@ from crawl4ai.ssl_certificate import SSLCertificate
 
 import crawlcache.crawl4ai as drop_in
 from crawlcache import Hit, Key
+from crawlcache.crawl4ai import documents
 
 FIELDS = set(CrawlResult.model_fields)
 MOMENT = datetime.datetime(2026, 1, 2, 3, 4, 5, 678901)
@@ -112,6 +113,29 @@ def test_each_field_alone(name: str) -> None:
     )
     back = drop_in.crawl_result(over_the_wire(drop_in.document(result)))
     assert back.__dict__ == result.__dict__
+
+
+@pytest.mark.parametrize(
+    ("status", "redirected", "expected"),
+    [
+        (200, None, True),
+        (302, 200, True),
+        (302, None, True),
+        (None, None, True),
+        (302, 429, False),
+        (301, 503, False),
+        (404, 404, False),
+        (404, 200, False),
+        (None, 500, False),
+    ],
+)
+def test_either_end_of_redirects_can_make_a_result_a_failed_one(
+    status: int | None, redirected: int | None, expected: bool
+) -> None:
+    result = CrawlResult(
+        url="https://a/", html="<p>x</p>", success=True, status_code=status, redirected_status_code=redirected
+    )
+    assert documents.good(result) is expected
 
 
 def test_a_minimal_document_works_like_a_result() -> None:

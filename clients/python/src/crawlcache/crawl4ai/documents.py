@@ -110,11 +110,15 @@ def page(hit: Any, url: str) -> CrawlResult | None:
 
 
 def good(result: Any) -> bool:
-    """Whether a result is worth keeping: Crawl4AI's own verdict, an error status, nothing in it."""
+    """Whether a result is worth keeping: Crawl4AI's own verdict, an error status, nothing in it.
+
+    `status_code` is that of the first answer; what the redirects led to is `redirected_status_code`.
+    """
     if not result.success:
         return False
-    if isinstance(result.status_code, int) and result.status_code >= 400:
-        return False
+    for status in (result.status_code, getattr(result, "redirected_status_code", None)):
+        if isinstance(status, int) and status >= 400:
+            return False
     return bool(result.html) or bool(result.downloaded_files)
 
 

@@ -248,7 +248,7 @@ catalogue! {
     relayed: IntCounterVec("relayed_total", ["kind", "outcome"]);
     /// Time from a write to its delivery by the relay.
     relay_delay: HistogramVec("relay_delay_seconds", ["kind"]; DELAY);
-    /// State of a backend's circuit breaker: 0 closed, 1 on trial, 2 open.
+    /// State of a backend's circuit breaker, of DynamoDB's and of the bucket's: 0 closed, 1 on trial, 2 open.
     circuit_state: IntGaugeVec("circuit_state", ["backend"]);
     /// How often a circuit breaker has opened.
     circuit_opened: IntCounterVec("circuit_opened_total", ["backend"]);

@@ -20,7 +20,7 @@ use crate::domain::routing::Side;
 use crate::metrics::{LOOKUP_OPS, LOOKUP_RESULTS};
 use crate::store::routed::Routed;
 use crate::store::sqlite::ledger::outbox::OutboxStatus;
-use crate::store::{Health, Status};
+use crate::store::{Health, Status, dynamodb};
 
 /// Whether the process is up.
 #[utoipa::path(get, path = "/livez", tag = "operations", operation_id = "get_livez", responses(
@@ -124,10 +124,10 @@ pub(super) async fn metrics(State(api): State<Api>) -> Result<Response> {
 /// Brings the gauges up to date that are read rather than counted.
 async fn refresh_gauges(api: &Api) {
     let metrics = &api.metrics;
-    for Inspected { backend, answer, .. } in inspect::backends(api).await {
-        let is_up = answer.as_ref().is_ok_and(|status| status.health == Health::Healthy);
+    for Inspected { backend, health, holds, .. } in inspect::backends(api).await {
+        let is_up = health == Ok(Health::Healthy);
         metrics.backend_up.with_label_values(&[backend]).set(i64::from(is_up));
-        let Ok(status) = answer else { continue };
+        let Some(status) = holds else { continue };
         let set = |gauge: &prometheus::IntGaugeVec, value| {
             gauge.with_label_values(&[backend]).set(gauge_value(value));
         };
@@ -249,14 +249,17 @@ pub(super) struct Stats {
 ))]
 pub(super) async fn stats(State(api): State<Api>, _: Admin, _: Params<NoParams>) -> Result<Json<Stats>> {
     let mut backends = BTreeMap::new();
-    for Inspected { backend, answer, .. } in inspect::backends(&api).await {
-        let stats = match answer {
-            Ok(status) => BackendStats::of(&status),
+    for Inspected { backend, health, holds, .. } in inspect::backends(&api).await {
+        let stats = match (holds, health) {
+            (Some(status), _) => BackendStats::of(&status),
+            // A bucket does not count.
+            (None, _) if backend == dynamodb::S3 => continue,
             // The service can do without DynamoDB, and so can its statistics.
-            Err(error) if api.routed.is_some() && backend == Side::Dynamodb.as_str() => {
+            (None, Err(error)) if api.routed.is_some() && backend == Side::Dynamodb.as_str() => {
                 BackendStats { error: Some(error.to_string()), ..BackendStats::default() }
             }
-            Err(error) => return Err(error.into()),
+            (None, Err(error)) => return Err(error.into()),
+            (None, Ok(_)) => continue,
         };
         backends.insert(backend, stats);
     }

@@ -8,12 +8,13 @@ use super::state::{Api, Backend};
 use crate::domain::Timestamp;
 use crate::domain::routing::Side;
 use crate::store::circuit::CircuitState;
+use crate::store::dynamodb::{self, Bucket};
 use crate::store::{Error, Health, Result, Status};
 
 /// A backend that has not answered by then is down.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// DynamoDB beside SQLite is waited for no longer than this: the service can do without.
+/// DynamoDB beside SQLite, and a bucket, are waited for no longer than this: the service can do without.
 const SHORT_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a backend says about itself, or why it says nothing.
@@ -24,7 +25,10 @@ pub(super) struct Inspected {
     pub(super) asked_at: Timestamp,
     /// How long it took.
     pub(super) took: Duration,
-    pub(super) answer: Result<Status>,
+    /// How it says that it is.
+    pub(super) health: Result<Health>,
+    /// What it holds; `None` where it does not answer, or does not count.
+    pub(super) holds: Option<Status>,
 }
 
 /// How something is.
@@ -48,7 +52,7 @@ impl Verdict {
 
 impl Inspected {
     pub(super) fn verdict(&self) -> Verdict {
-        match self.answer.as_ref().map(|status| &status.health) {
+        match &self.health {
             Ok(Health::Healthy) => Verdict::Healthy,
             Ok(Health::Degraded(_)) => Verdict::Degraded,
             Ok(Health::Down(_)) | Err(_) => Verdict::Unhealthy,
@@ -57,11 +61,9 @@ impl Inspected {
 
     /// What is wrong, in words that are for the log and for operators: they may name paths.
     pub(super) fn trouble(&self) -> Option<String> {
-        match &self.answer {
-            Ok(Status { health: Health::Healthy, .. }) => None,
-            Ok(Status { health: Health::Degraded(reason) | Health::Down(reason), .. }) => {
-                Some(reason.clone())
-            }
+        match &self.health {
+            Ok(Health::Healthy) => None,
+            Ok(Health::Degraded(reason) | Health::Down(reason)) => Some(reason.clone()),
             Err(error) => Some(error.to_string()),
         }
     }
@@ -69,7 +71,15 @@ impl Inspected {
 
 /// Asks every backend, all at once.
 pub(super) async fn backends(api: &Api) -> Vec<Inspected> {
-    let inspected = join_all(api.backends.iter().map(|backend| inspect(api, backend))).await;
+    let stores = join_all(api.backends.iter().map(|backend| inspect(api, backend)));
+    let beside = async {
+        match &api.bucket {
+            Some(bucket) => Some(inspect_bucket(api, bucket).await),
+            None => None,
+        }
+    };
+    let (mut inspected, beside) = futures_util::join!(stores, beside);
+    inspected.extend(beside);
     for backend in &inspected {
         if let Some(error) = backend.trouble() {
             let (status, backend) = (backend.verdict().as_str(), backend.backend);
@@ -79,10 +89,13 @@ pub(super) async fn backends(api: &Api) -> Vec<Inspected> {
     inspected
 }
 
-/// How the service is. Without its only backend it can do nothing; without DynamoDB, SQLite serves and queues.
+/// How the service is. Without its only store it can do nothing; without DynamoDB, SQLite serves and queues; without the
+/// bucket all but large bodies is served.
 pub(super) fn overall(inspected: &[Inspected]) -> Verdict {
+    let is_store = |backend: &&Inspected| backend.backend != dynamodb::S3;
+    let is_alone = inspected.iter().filter(is_store).count() == 1;
     let verdict = |backend: &Inspected| {
-        let is_needed = inspected.len() == 1 || backend.backend == Side::Sqlite.as_str();
+        let is_needed = is_store(&backend) && (is_alone || backend.backend == Side::Sqlite.as_str());
         match backend.verdict() {
             Verdict::Unhealthy if !is_needed => Verdict::Degraded,
             verdict => verdict,
@@ -99,17 +112,23 @@ pub(super) fn overall(inspected: &[Inspected]) -> Verdict {
 
 async fn inspect(api: &Api, backend: &Backend) -> Inspected {
     let (begun, asked_at) = (Instant::now(), api.clock.now());
-    let answer = ask(api, backend).await;
-    Inspected { backend: backend.name, asked_at, took: begun.elapsed(), answer }
+    let (health, holds) = match ask(api, backend).await {
+        Ok(status) => (Ok(status.health.clone()), Some(status)),
+        Err(error) => (Err(error), None),
+    };
+    Inspected { backend: backend.name, asked_at, took: begun.elapsed(), health, holds }
+}
+
+async fn inspect_bucket(api: &Api, bucket: &Bucket) -> Inspected {
+    let (begun, asked_at, backend) = (Instant::now(), api.clock.now(), dynamodb::S3);
+    let health = within(SHORT_PATIENCE, backend, bucket.health()).await;
+    Inspected { backend, asked_at, took: begun.elapsed(), health, holds: None }
 }
 
 async fn ask(api: &Api, backend: &Backend) -> Result<Status> {
     let beside = api.routed.as_ref().filter(|_| backend.name == Side::Dynamodb.as_str());
     let Some(routed) = beside else {
-        return tokio::time::timeout(PATIENCE, status(backend)).await.unwrap_or_else(|_| {
-            let detail = format!("no answer within {} s", PATIENCE.as_secs());
-            Err(Error::Timeout { backend: backend.name, detail })
-        });
+        return within(PATIENCE, backend.name, status(backend)).await;
     };
     let circuit = &routed.parts().remote.circuit;
     let state = circuit.status();
@@ -118,9 +137,17 @@ async fn ask(api: &Api, backend: &Backend) -> Result<Status> {
         return Err(Error::Unavailable { backend: backend.name, detail: state.error });
     }
     // Not through the circuit: that a look at it succeeds says nothing of the calls that fail.
-    tokio::time::timeout(SHORT_PATIENCE, status(backend)).await.unwrap_or_else(|_| {
-        let detail = format!("no answer within {} ms", SHORT_PATIENCE.as_millis());
-        Err(Error::Timeout { backend: backend.name, detail })
+    within(SHORT_PATIENCE, backend.name, status(backend)).await
+}
+
+async fn within<T>(
+    patience: Duration,
+    backend: &'static str,
+    answer: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    tokio::time::timeout(patience, answer).await.unwrap_or_else(|_| {
+        let detail = format!("no answer within {} ms", patience.as_millis());
+        Err(Error::Timeout { backend, detail })
     })
 }
 
@@ -140,19 +167,9 @@ mod tests {
     use super::*;
 
     fn inspected(backend: &'static str, health: Option<Health>) -> Inspected {
-        let status = |health| Status {
-            backend,
-            health,
-            entries: 0,
-            stored_bytes: None,
-            raw_bytes: None,
-            sessions: 0,
-            size_bytes: 0,
-            limit_bytes: None,
-        };
         let gone = || Error::Unavailable { backend, detail: "gone".to_owned() };
-        let answer = health.map(status).ok_or_else(gone);
-        Inspected { backend, asked_at: Timestamp::from_secs(1), took: Duration::ZERO, answer }
+        let (asked_at, health) = (Timestamp::from_secs(1), health.ok_or_else(gone));
+        Inspected { backend, asked_at, took: Duration::ZERO, health, holds: None }
     }
 
     #[test]
@@ -179,6 +196,13 @@ mod tests {
         ] {
             let both = [inspected("sqlite", sqlite), inspected("dynamodb", dynamodb)];
             assert_eq!(overall(&both), verdict, "{both:?}");
+        }
+        for bucket in [well, down, || None] {
+            let verdict = if bucket() == well() { Healthy } else { Degraded };
+            let all = [inspected("dynamodb", well()), inspected("s3", bucket())];
+            assert_eq!(overall(&all), verdict, "{all:?}");
+            let all = [inspected("dynamodb", None), inspected("s3", bucket())];
+            assert_eq!(overall(&all), Unhealthy, "a bucket is no store: {all:?}");
         }
     }
 }

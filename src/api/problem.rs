@@ -28,7 +28,7 @@ struct Inner {
 pub(super) type Result<T, E = Problem> = std::result::Result<T, E>;
 
 /// Every code with its status and title. The codes are part of the API.
-pub(super) const CODES: [(&str, u16, &str); 57] = [
+pub(super) const CODES: [(&str, u16, &str); 63] = [
     ("malformed_request", 400, "The request could not be read"),
     ("invalid_parameter", 400, "A parameter is missing, unknown or out of range"),
     ("invalid_url", 400, "The url cannot name a page"),
@@ -80,10 +80,16 @@ pub(super) const CODES: [(&str, u16, &str); 57] = [
     ("backend_clock_skew", 502, "This service's clock differs too much from the store's"),
     ("table_missing", 502, "A table of the store does not exist"),
     ("table_schema", 502, "A table of the store has another schema"),
+    ("bucket_missing", 502, "The bucket for large bodies does not exist"),
+    ("bucket_access_denied", 502, "The bucket for large bodies denies access to this service"),
+    ("bucket_credentials", 502, "The bucket for large bodies does not accept this service's credentials"),
     ("throttled", 503, "The store asks for fewer requests"),
     ("backend_timeout", 503, "The store did not answer in time"),
     ("overloaded", 503, "Too much work at once"),
     ("unavailable", 503, "The store cannot answer"),
+    ("bucket_throttled", 503, "The bucket for large bodies asks for fewer requests"),
+    ("bucket_timeout", 503, "The bucket for large bodies did not answer in time"),
+    ("bucket_unavailable", 503, "The bucket for large bodies cannot answer"),
     ("timeout", 503, "The answer took too long"),
     ("storage_full", 507, "No space is left"),
 ];
@@ -207,7 +213,14 @@ impl From<store::Error> for Problem {
     fn from(error: store::Error) -> Self {
         use store::Error;
         let detail = error.to_string();
+        let is_of_bucket = error.backend() == Some(store::dynamodb::S3);
         let code = match error {
+            Error::Unavailable { .. } if is_of_bucket => "bucket_unavailable",
+            Error::Throttled { .. } if is_of_bucket => "bucket_throttled",
+            Error::Timeout { .. } if is_of_bucket => "bucket_timeout",
+            Error::AccessDenied { .. } if is_of_bucket => "bucket_access_denied",
+            Error::Credentials { .. } if is_of_bucket => "bucket_credentials",
+            Error::MissingBucket { .. } => "bucket_missing",
             Error::Overloaded { .. } => "overloaded",
             Error::Unavailable { .. } => "unavailable",
             Error::Full { .. } | Error::ReadOnly { .. } => "storage_full",
@@ -239,6 +252,18 @@ impl From<store::Error> for Problem {
             "backend_clock_skew" => "this service's clock is wrong; an operator has to set it",
             "table_missing" => "a table of the store does not exist; an operator has to make it",
             "table_schema" => "a table of the store has another schema; an operator has to choose another",
+            "bucket_unavailable" => {
+                "the bucket for large bodies cannot be reached; smaller ones are stored and served"
+            }
+            "bucket_throttled" => "the bucket for large bodies asks for fewer requests; try again later",
+            "bucket_timeout" => "the bucket for large bodies did not answer in time; try again later",
+            "bucket_access_denied" => {
+                "the bucket for large bodies denies this service access; an operator has to grant it"
+            }
+            "bucket_credentials" => {
+                "the bucket for large bodies does not accept this service's credentials; an operator has to renew them"
+            }
+            "bucket_missing" => "the bucket for large bodies does not exist; an operator has to make it",
             "entry_corrupt" => "the stored entry is damaged; store it again to replace it",
             _ => "the store failed; the log has the details under this request's id",
         };
@@ -315,6 +340,28 @@ mod tests {
             assert!(CODES[index + 1..].iter().all(|(other, ..)| other != code), "{code}");
             assert!((400..600).contains(status) && !title.is_empty(), "{code}");
         }
+    }
+
+    #[test]
+    fn a_bucket_has_codes_of_its_own() {
+        use store::Error;
+        let detail = || "a detail".to_owned();
+        for (of, codes) in [
+            ("dynamodb", ["unavailable", "throttled", "backend_timeout", "backend_access_denied"]),
+            ("s3", ["bucket_unavailable", "bucket_throttled", "bucket_timeout", "bucket_access_denied"]),
+        ] {
+            let errors = [
+                Error::Unavailable { backend: of, detail: detail() },
+                Error::Throttled { backend: of, detail: detail() },
+                Error::Timeout { backend: of, detail: detail() },
+                Error::AccessDenied { backend: of, detail: detail() },
+            ];
+            assert_eq!(errors.map(|error| Problem::from(error).code()), codes);
+        }
+        let missing = Problem::from(Error::MissingBucket { backend: "s3", detail: detail() });
+        assert_eq!((missing.code(), missing.status()), ("bucket_missing", StatusCode::BAD_GATEWAY));
+        let left_alone = Problem::from(Error::Unavailable { backend: "s3", detail: detail() });
+        assert!(left_alone.0.headers.iter().any(|(name, _)| name == RETRY_AFTER), "{left_alone:?}");
     }
 
     #[test]

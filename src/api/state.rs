@@ -18,6 +18,7 @@ use crate::domain::quality::Guard;
 use crate::domain::routing::Side;
 use crate::domain::{Key, KeyError, Namespace};
 use crate::metrics::Metrics;
+use crate::store::dynamodb::Bucket;
 use crate::store::recent::Recent;
 use crate::store::routed::Routed;
 use crate::store::tiered::Tiered;
@@ -46,6 +47,8 @@ pub struct Parts {
     pub tokens: Arc<Watched>,
     /// The backends behind them.
     pub backends: Vec<Backend>,
+    /// The bucket for large bodies beside the tables, where there is one.
+    pub bucket: Option<Bucket>,
     /// The router over two backends, where there is one.
     pub routed: Option<Routed>,
     /// How the backend did lately that a router may move keys to.

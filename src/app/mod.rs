@@ -110,7 +110,9 @@ impl App {
             supervisor.spawn("relay", relay.run(supervisor.stop_signal()));
             supervisor.spawn("watch", relay::watch(routed.clone(), supervisor.stop_signal()));
         }
-        let recent = stores.routed.as_ref().map(|_| Recent::new(&metrics, dynamodb::BACKEND, Instant::now()));
+        let behind = stores.bucket.as_ref().map(|_| dynamodb::S3);
+        let recent =
+            stores.routed.as_ref().map(|_| Recent::new(&metrics, dynamodb::BACKEND, behind, Instant::now()));
         if let Some(recent) = &recent {
             supervisor.spawn("sample", sample::run(recent.clone(), supervisor.stop_signal()));
         }
@@ -127,6 +129,7 @@ impl App {
             memory: stores.memory.clone(),
             tokens,
             backends: stores.backends(),
+            bucket: stores.bucket.clone(),
             routed: stores.routed.clone(),
             recent,
             worker: stores

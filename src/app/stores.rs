@@ -10,7 +10,7 @@ use crate::config::{Backend, Config};
 use crate::jobs::Sides;
 use crate::metrics::Metrics;
 use crate::store::circuit::Circuit;
-use crate::store::dynamodb::{self, Aws, DynamodbResults, DynamodbSessions, Tables};
+use crate::store::dynamodb::{self, Aws, Bucket, DynamodbResults, DynamodbSessions, Tables};
 use crate::store::metered::{Metered, MeteredLeases};
 use crate::store::routed::policy::Routing;
 use crate::store::routed::remote::Remote;
@@ -41,6 +41,8 @@ pub(super) struct Stores {
     pub(super) routed: Option<Routed>,
     /// Both sides past the router, for long work, where there is one.
     pub(super) sides: Option<Sides>,
+    /// The bucket for large bodies beside the tables, where there is one.
+    pub(super) bucket: Option<Bucket>,
     /// The only backend; `None` where a router knows several.
     alone: Option<api::Backend>,
 }
@@ -128,6 +130,7 @@ fn embedded(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Stores,
         database: Some(database),
         routed: None,
         sides: None,
+        bucket: None,
         alone: Some(alone),
     })
 }
@@ -137,6 +140,7 @@ async fn shared(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Sto
     let aws = Aws::connect(&config.dynamodb, &config.s3, metrics).await;
     check_tables(&aws, config).await?;
     let (results, sessions) = in_dynamodb(aws, config, clock, metrics);
+    let bucket = results.bucket().cloned();
     let leases = MeteredLeases::new(Arc::new(results.clone()), metrics, dynamodb::BACKEND);
     let (metered, sessions) = metered(&results, &sessions, metrics);
     let hosts = Arc::new(results);
@@ -153,6 +157,7 @@ async fn shared(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Sto
         database: None,
         routed: None,
         sides: None,
+        bucket,
         alone: Some(alone),
     })
 }
@@ -163,6 +168,7 @@ async fn routed(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Sto
     let aws = Aws::connect(&config.dynamodb, &config.s3, metrics).await;
     check_tables(&aws, config).await?;
     let (results, sessions) = in_dynamodb(aws, config, clock, metrics);
+    let bucket = results.bucket().cloned();
     let (remote_results, remote_sessions) = metered(&results, &sessions, metrics);
     let remote_leases = MeteredLeases::new(Arc::new(results.clone()), metrics, dynamodb::BACKEND);
     let local_leases = MeteredLeases::new(Arc::new(database.clone()), metrics, sqlite::BACKEND);
@@ -217,6 +223,7 @@ async fn routed(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Sto
         database: Some(database),
         routed: Some(routed),
         sides: Some(sides),
+        bucket,
         alone: None,
     })
 }
@@ -256,12 +263,7 @@ async fn check_tables(aws: &Aws, config: &Config) -> Result<(), StartError> {
     match in_time(prepare(&Tables::new(aws.clone(), &config.dynamodb), config.dynamodb.create_tables)).await {
         Ok(()) => Ok(()),
         // It may come back, and until then the service says that it is not ready.
-        Err(
-            error @ (Error::Unavailable { .. }
-            | Error::Timeout { .. }
-            | Error::Throttled { .. }
-            | Error::Overloaded { .. }),
-        ) => {
+        Err(error) if error.is_transient() => {
             tracing::warn!(%error, "the tables could not be checked: starting without");
             Ok(())
         }

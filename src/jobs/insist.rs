@@ -47,12 +47,12 @@ impl Insist {
         loop {
             let answer = self.stop.run_until_cancelled(call()).await.ok_or(Halt::Stopped)?;
             match answer {
-                Err(error) if may_pass(&error) && begun.elapsed() + pause < self.patience => {
+                Err(error) if error.is_transient() && begun.elapsed() + pause < self.patience => {
                     tracing::debug!(%error, "asking again");
                     self.stop.run_until_cancelled(tokio::time::sleep(pause)).await.ok_or(Halt::Stopped)?;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
-                Err(error) if may_pass(&error) || concerns_all(&error) => return Err(error.into()),
+                Err(error) if !error.is_of_the_request() => return Err(error.into()),
                 answer => return Ok(answer),
             }
         }
@@ -65,22 +65,6 @@ impl Insist {
     {
         Ok(self.on(call).await??)
     }
-}
-
-/// Whether waiting may help.
-const fn may_pass(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::Unavailable { .. }
-            | Error::Throttled { .. }
-            | Error::Timeout { .. }
-            | Error::Overloaded { .. }
-    )
-}
-
-/// Whether every other call would fail, too.
-const fn concerns_all(error: &Error) -> bool {
-    error.is_outage() || matches!(error, Error::Full { .. } | Error::ReadOnly { .. })
 }
 
 #[cfg(test)]

@@ -127,9 +127,7 @@ impl Relay {
 fn after(row: &Row, error: &Error, now: Timestamp) -> (Tried, &'static str) {
     let text = error.to_string();
     // Nothing is wrong with the row: it waits for better times, however long they take to come.
-    if error.is_outage()
-        || matches!(error, Error::Overloaded { .. } | Error::Full { .. } | Error::ReadOnly { .. })
-    {
+    if !error.is_of_the_request() {
         return (Tried::Wait { due_at: now.plus_secs(1), error: text }, "failed");
     }
     if row.attempts + 1 >= MOST_ATTEMPTS {

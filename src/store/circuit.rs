@@ -3,7 +3,12 @@
 //! *Closed*, everything passes, and a number of failures in a row opens it. *Open*, everything fails at once until a
 //! pause is over. Then one call is let through on *trial*: if it succeeds the circuit closes, otherwise the next pause
 //! is twice as long.
+//!
+//! A call through one circuit may need another backend on its way, through a circuit of that one: a body in a bucket, for
+//! one. What goes wrong there, and the time that is waited for it, says nothing of the first backend and counts against
+//! the second alone.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,6 +20,36 @@ use crate::metrics::Metrics;
 
 /// The first pause of a circuit that has opened.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
+
+tokio::task_local! {
+    /// What the innermost call through a circuit is waiting for, where that is another circuit's call.
+    static AWAITED: RefCell<Option<Awaited>>;
+}
+
+/// A call through a circuit, from within a call through another.
+struct Awaited {
+    circuit: Circuit,
+    on_trial: bool,
+}
+
+/// Marks a call as awaited, until it is dropped.
+struct Marked(bool);
+
+impl Marked {
+    fn new(circuit: &Circuit, on_trial: bool) -> Self {
+        let awaited = || Awaited { circuit: circuit.clone(), on_trial };
+        Self(AWAITED.try_with(|slot| *slot.borrow_mut() = Some(awaited())).is_ok())
+    }
+}
+
+impl Drop for Marked {
+    fn drop(&mut self) {
+        if self.0 {
+            // Where the outer call has run out of patience it has taken the slot already.
+            let _ = AWAITED.try_with(|slot| slot.borrow_mut().take());
+        }
+    }
+}
 
 /// What a circuit is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,18 +155,41 @@ impl Circuit {
     /// open.
     pub async fn run<T>(&self, patience: Duration, call: impl Future<Output = Result<T>>) -> Result<T> {
         let mut ticket = self.enter()?;
-        let result = tokio::time::timeout(patience, call).await.unwrap_or_else(|_| {
-            // Whoever counts the errors of the call itself has not seen its end.
-            self.0.timed_out.inc();
-            let detail = format!("nothing within {} ms", patience.as_millis());
-            Err(Error::Timeout { backend: self.0.backend, detail })
-        });
+        let _marked = Marked::new(self, ticket.on_trial);
+        let mut call = std::pin::pin!(AWAITED.scope(RefCell::new(None), call));
+        let result = match tokio::time::timeout(patience, call.as_mut()).await {
+            Ok(result) => result,
+            Err(_) => {
+                let awaited = call.as_mut().take_value().and_then(RefCell::into_inner);
+                Err(self.out_of_patience(patience, awaited))
+            }
+        };
         ticket.told = true;
         match &result {
-            Err(error) if error.is_outage() => self.failed(&error.to_string(), ticket.on_trial),
+            Err(error) if error.is_outage() && self.is_about(error) => {
+                self.failed(&error.to_string(), ticket.on_trial);
+            }
             _ => self.succeeded(ticket.on_trial),
         }
         result
+    }
+
+    /// Whether an error is of this circuit's backend, and not of one that was needed on the way.
+    fn is_about(&self, error: &Error) -> bool {
+        error.backend().is_none_or(|backend| backend == self.0.backend)
+    }
+
+    /// The error of a call that took too long: of the backend that was waited for.
+    fn out_of_patience(&self, patience: Duration, awaited: Option<Awaited>) -> Error {
+        let slow = awaited.as_ref().map_or(self, |awaited| &awaited.circuit);
+        // Whoever counts the errors of the call itself has not seen its end.
+        slow.0.timed_out.inc();
+        let detail = format!("nothing within {} ms", patience.as_millis());
+        let error = Error::Timeout { backend: slow.0.backend, detail };
+        if let Some(Awaited { circuit, on_trial }) = &awaited {
+            circuit.failed(&error.to_string(), *on_trial);
+        }
+        error
     }
 
     /// What it is now.
@@ -334,6 +392,42 @@ mod tests {
         circuit.run(LONG, async { Ok(()) }).await.expect_err("one at a time");
         drop(trial);
         circuit.run(LONG, async { Ok(()) }).await.expect("the next one");
+    }
+
+    #[tokio::test]
+    async fn what_goes_wrong_on_the_way_counts_against_the_backend_that_it_went_wrong_at() {
+        let metrics = Metrics::new();
+        let new = |backend| Circuit::at(|| NOW.get(), backend, 3, Duration::from_secs(1), &metrics);
+        let (outer, inner) = (new("dynamodb"), new("s3"));
+        let denied = || Error::AccessDenied { backend: "s3", detail: "no".to_owned() };
+        for _ in 0..3 {
+            let call = inner.run(LONG, async { Err::<(), _>(denied()) });
+            assert_eq!(outer.run(LONG, call).await, Err(denied()));
+        }
+        assert_eq!((outer.status().failures, inner.status().state), (0, CircuitState::Open));
+        let refused = outer.run(LONG, inner.run(LONG, async { Ok(()) })).await.expect_err("left alone");
+        assert_eq!((refused.backend(), outer.status().failures), (Some("s3"), 0), "{refused}");
+
+        // On trial, and slower than the caller of the outer call has patience for.
+        advance(FIRST_PAUSE);
+        let short = Duration::from_millis(10);
+        let slow = outer.run(short, inner.run(LONG, std::future::pending::<Result<()>>())).await;
+        assert!(matches!(slow, Err(Error::Timeout { backend: "s3", .. })), "{slow:?}");
+        assert_eq!(outer.status().failures, 0);
+        advance(FIRST_PAUSE);
+        assert!(inner.is_open(), "the trial has failed, and the pause is twice as long");
+        advance(FIRST_PAUSE);
+        outer.run(LONG, inner.run(LONG, async { Ok(()) })).await.expect("the next trial");
+        assert_eq!(inner.status().state, CircuitState::Closed);
+
+        // What follows the call on the way is the outer one's again.
+        let call = async {
+            inner.run(LONG, async { Ok(()) }).await?;
+            std::future::pending::<Result<()>>().await
+        };
+        let slow = outer.run(short, call).await;
+        assert!(matches!(slow, Err(Error::Timeout { backend: "dynamodb", .. })), "{slow:?}");
+        assert_eq!((outer.status().failures, inner.status().failures), (1, 0));
     }
 
     #[tokio::test]

@@ -94,6 +94,14 @@ pub enum Error {
         /// Which, and what makes it.
         detail: String,
     },
+    /// The bucket does not exist, or not where it is looked for.
+    #[error("the {backend} store has no such bucket: {detail}")]
+    MissingBucket {
+        /// The backend's name.
+        backend: &'static str,
+        /// Which.
+        detail: String,
+    },
     /// A table does not have the keys that it must have.
     #[error("the {backend} store has a table of another schema: {detail}")]
     WrongSchema {
@@ -131,20 +139,82 @@ pub enum Error {
     },
 }
 
+/// Whom a failure concerns, and what ends it. Everything that a caller decides by the kind of an error is decided here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scope {
+    /// This request alone: others may succeed, and this one fails again.
+    Request,
+    /// More than the store takes at once: it is well, and the request succeeds later.
+    Busy,
+    /// The backend as a whole, until it comes back by itself.
+    Passing,
+    /// The backend as a whole, until an operator acts.
+    Standing,
+    /// Every write, until an operator acts.
+    Writes,
+}
+
 impl Error {
+    const fn scope(&self) -> Scope {
+        match self {
+            Self::Overloaded { .. } => Scope::Busy,
+            Self::Unavailable { .. } | Self::Throttled { .. } | Self::Timeout { .. } => Scope::Passing,
+            Self::AccessDenied { .. }
+            | Self::Credentials { .. }
+            | Self::ClockSkew { .. }
+            | Self::MissingTable { .. }
+            | Self::MissingBucket { .. }
+            | Self::WrongSchema { .. } => Scope::Standing,
+            Self::Full { .. } | Self::ReadOnly { .. } => Scope::Writes,
+            Self::Corrupt { .. }
+            | Self::TooLarge { .. }
+            | Self::Unsupported { .. }
+            | Self::Cursor
+            | Self::Backend { .. } => Scope::Request,
+        }
+    }
+
+    /// Whether the same request may succeed later although no operator does anything.
+    pub const fn is_transient(&self) -> bool {
+        matches!(self.scope(), Scope::Busy | Scope::Passing)
+    }
+
+    /// Whether the request may have been carried out all the same: its answer may be lost, or that of an earlier try.
+    pub const fn may_have_happened(&self) -> bool {
+        matches!(self.scope(), Scope::Passing)
+    }
+
     /// Whether the backend as a whole is out of order, and not this one request: another would fail as well.
     pub const fn is_outage(&self) -> bool {
-        matches!(
-            self,
-            Self::Unavailable { .. }
-                | Self::Throttled { .. }
-                | Self::Timeout { .. }
-                | Self::AccessDenied { .. }
-                | Self::Credentials { .. }
-                | Self::ClockSkew { .. }
-                | Self::MissingTable { .. }
-                | Self::WrongSchema { .. }
-        )
+        matches!(self.scope(), Scope::Passing | Scope::Standing)
+    }
+
+    /// Whether nothing is wrong with anything but this one request: it fails again, and others may succeed.
+    pub const fn is_of_the_request(&self) -> bool {
+        matches!(self.scope(), Scope::Request)
+    }
+
+    /// The backend that it is about: of several behind one store, the one that failed.
+    pub const fn backend(&self) -> Option<&'static str> {
+        match self {
+            Self::Cursor => None,
+            Self::Overloaded { backend, .. }
+            | Self::Unavailable { backend, .. }
+            | Self::Full { backend, .. }
+            | Self::ReadOnly { backend, .. }
+            | Self::Corrupt { backend, .. }
+            | Self::Throttled { backend, .. }
+            | Self::Timeout { backend, .. }
+            | Self::AccessDenied { backend, .. }
+            | Self::Credentials { backend, .. }
+            | Self::ClockSkew { backend, .. }
+            | Self::MissingTable { backend, .. }
+            | Self::MissingBucket { backend, .. }
+            | Self::WrongSchema { backend, .. }
+            | Self::TooLarge { backend, .. }
+            | Self::Unsupported { backend, .. }
+            | Self::Backend { backend, .. } => Some(*backend),
+        }
     }
 
     /// The word that metrics use.
@@ -161,6 +231,7 @@ impl Error {
             Self::Credentials { .. } => "credentials",
             Self::ClockSkew { .. } => "clock_skew",
             Self::MissingTable { .. } => "missing_table",
+            Self::MissingBucket { .. } => "missing_bucket",
             Self::WrongSchema { .. } => "wrong_schema",
             Self::TooLarge { .. } => "too_large",
             Self::Unsupported { .. } => "unsupported",
@@ -170,7 +241,7 @@ impl Error {
     }
 
     /// All words of [`Error::reason`].
-    pub const REASONS: [&'static str; 16] = [
+    pub const REASONS: [&'static str; 17] = [
         "overloaded",
         "unavailable",
         "full",
@@ -182,6 +253,7 @@ impl Error {
         "credentials",
         "clock_skew",
         "missing_table",
+        "missing_bucket",
         "wrong_schema",
         "too_large",
         "unsupported",
@@ -216,6 +288,50 @@ mod tests {
     #[derive(Debug, thiserror::Error)]
     #[error("inner")]
     struct Inner(#[source] std::io::Error);
+
+    /// One of each variant, in the order of [`Error::REASONS`].
+    fn every() -> Vec<Error> {
+        let (backend, detail) = ("dynamodb", String::new);
+        vec![
+            Error::Overloaded { backend, detail: detail() },
+            Error::Unavailable { backend, detail: detail() },
+            Error::Full { backend, detail: detail() },
+            Error::ReadOnly { backend, detail: detail() },
+            Error::Corrupt { backend, detail: detail() },
+            Error::Throttled { backend, detail: detail() },
+            Error::Timeout { backend, detail: detail() },
+            Error::AccessDenied { backend, detail: detail() },
+            Error::Credentials { backend, detail: detail() },
+            Error::ClockSkew { backend, detail: detail() },
+            Error::MissingTable { backend, detail: detail() },
+            Error::MissingBucket { backend, detail: detail() },
+            Error::WrongSchema { backend, detail: detail() },
+            Error::TooLarge { backend, detail: detail() },
+            Error::Unsupported { backend, detail: detail() },
+            Error::Cursor,
+            Error::Backend { backend, detail: detail() },
+        ]
+    }
+
+    #[test]
+    fn each_condition_has_a_word_and_one_scope() {
+        let words: Vec<&str> = every().iter().map(Error::reason).collect();
+        assert_eq!(words, Error::REASONS, "a variant is missing here or there");
+        for error in every() {
+            // Transient, an outage, of the request alone. What is both of the first may have happened.
+            let expected = match error.reason() {
+                "overloaded" => (true, false, false),
+                "unavailable" | "throttled" | "timeout" => (true, true, false),
+                "access_denied" | "credentials" | "clock_skew" | "missing_table" | "missing_bucket"
+                | "wrong_schema" => (false, true, false),
+                "full" | "read_only" => (false, false, false),
+                _ => (false, false, true),
+            };
+            let found = (error.is_transient(), error.is_outage(), error.is_of_the_request());
+            assert_eq!(found, expected, "{error:?}");
+            assert_eq!(error.may_have_happened(), expected.0 && expected.1, "{error:?}");
+        }
+    }
 
     #[test]
     fn causes_are_told_once() {

@@ -39,6 +39,8 @@ struct Inner {
     others: Vec<Histogram>,
     metrics: Metrics,
     backend: &'static str,
+    /// A backend that some of its operations need, which is counted under its own name.
+    behind: Option<&'static str>,
     samples: Mutex<VecDeque<Sample>>,
 }
 
@@ -56,8 +58,8 @@ struct Sample {
 }
 
 impl Recent {
-    /// Begins with what the metrics say of a backend at `now`.
-    pub fn new(metrics: &Metrics, backend: &'static str, now: Instant) -> Self {
+    /// Begins with what the metrics say at `now` of a backend and of the one behind it, if there is one.
+    pub fn new(metrics: &Metrics, backend: &'static str, behind: Option<&'static str>, now: Instant) -> Self {
         let histogram = |operation: &str, outcome: &str| {
             metrics.backend_operation_duration.with_label_values(&[backend, operation, outcome])
         };
@@ -73,6 +75,7 @@ impl Recent {
             others: of(false),
             metrics: metrics.clone(),
             backend,
+            behind,
             samples: Mutex::default(),
         }));
         recent.sample(now);
@@ -131,10 +134,14 @@ impl Inner {
     }
 
     fn errors(&self) -> u64 {
-        let reasons = Error::REASONS.iter().filter(|reason| !ASKED_WRONGLY.contains(reason));
-        reasons
-            .map(|reason| self.metrics.backend_errors.with_label_values(&[self.backend, reason]).get())
-            .sum()
+        let count = |backend: &str| -> u64 {
+            let reasons = Error::REASONS.iter().filter(|reason| !ASKED_WRONGLY.contains(reason));
+            reasons
+                .map(|reason| self.metrics.backend_errors.with_label_values(&[backend, reason]).get())
+                .sum()
+        };
+        // An operation on a table fails with its bucket, too.
+        count(self.backend) + self.behind.map_or(0, count)
     }
 }
 
@@ -189,7 +196,7 @@ mod tests {
     #[test]
     fn an_idle_backend_has_no_rate_and_no_quantile() {
         let begun = Instant::now();
-        let load = Recent::new(&Metrics::new(), "dynamodb", begun).load(begun + STEP);
+        let load = Recent::new(&Metrics::new(), "dynamodb", None, begun).load(begun + STEP);
         assert_eq!((load.operations, load.error_rate(), load.p99_seconds), (0, None, None));
     }
 
@@ -197,7 +204,7 @@ mod tests {
     fn what_was_long_ago_does_not_count() {
         let (metrics, begun) = (Metrics::new(), Instant::now());
         observe(&metrics, "ok", 0.001, 100);
-        let recent = Recent::new(&metrics, "dynamodb", begun);
+        let recent = Recent::new(&metrics, "dynamodb", None, begun);
         observe(&metrics, "error", 4.0, 10);
         metrics.backend_errors.with_label_values(&["dynamodb", "timeout"]).inc_by(10);
         metrics.backend_errors.with_label_values(&["dynamodb", "too_large"]).inc_by(10);
@@ -222,7 +229,7 @@ mod tests {
     #[test]
     fn a_call_that_nobody_waited_for_is_as_slow_as_it_was() {
         let (metrics, begun) = (Metrics::new(), Instant::now());
-        let recent = Recent::new(&metrics, "dynamodb", begun);
+        let recent = Recent::new(&metrics, "dynamodb", None, begun);
         observe(&metrics, "ok", 0.001, 98);
         assert!(recent.load(begun).p99_seconds.is_some_and(|p99| p99 < 0.1));
         observe(&metrics, "abandoned", 0.25, 2);
@@ -232,7 +239,7 @@ mod tests {
     #[test]
     fn comparisons_are_counted() {
         let (metrics, begun) = (Metrics::new(), Instant::now());
-        let recent = Recent::new(&metrics, "dynamodb", begun);
+        let recent = Recent::new(&metrics, "dynamodb", None, begun);
         for (result, times) in [("equal", 5), ("different", 2), ("only_sqlite", 1), ("error", 9)] {
             metrics.shadow_reads.with_label_values(&[result]).inc_by(times);
         }

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -86,6 +86,54 @@ fn every_condition_is_told_apart() {
         assert!(server.metrics().of(&errors) >= 1, "{reason}");
         server.get("/readyz").problem(503, "unavailable");
         server.get("/livez").is(200);
+    }
+}
+
+#[test]
+fn a_write_that_a_transaction_is_in_the_way_of_is_tried_again_and_never_an_error_of_the_service() {
+    let Some(local) = dynamodb_local() else { return };
+    let prefix = format!("conflict{}-", std::process::id());
+    for code in
+        ["TransactionConflictException", "TransactionInProgressException", "ReplicatedWriteConflictException"]
+    {
+        let left = Arc::new(AtomicUsize::new(0));
+        let refusals = Arc::clone(&left);
+        let standin = StandIn::start(Some(local.clone()), move |operation| {
+            let is_write = matches!(operation, "PutItem" | "UpdateItem" | "DeleteItem");
+            let take = |left: usize| left.checked_sub(1);
+            let is_in_the_way =
+                is_write && refusals.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok();
+            is_in_the_way.then(|| Refusal::new(code, "Transaction is ongoing for the item"))
+        });
+        let server = Server::start(&on_local(&standin.url, &prefix));
+        let in_the_way = |times: usize| left.store(times, Ordering::Relaxed);
+        let target = result_of(&format!("{URL}{code}"), &[]);
+
+        in_the_way(1);
+        server.put(&target, r#"{"n":1}"#).is(201);
+        let etag = server.get(&target).is(200).header("etag").expect("an etag").to_owned();
+        in_the_way(2);
+        server.request("PUT", &target).header("if-match", &etag).body(r#"{"n":2}"#).send().is(200);
+        in_the_way(1);
+        server.request("PATCH", &target).body(r#"{"m":1}"#).send().is(200);
+        in_the_way(1);
+        let session = server.post("/v1/sessions", &json!({"profile": "mcp"})).is(201).json();
+        let path = format!("/v1/sessions/{}", session["id"].as_str().expect("an id"));
+        in_the_way(1);
+        server.post(&format!("{path}/status"), &json!({"status": "STOPPED"})).is(200);
+        in_the_way(1);
+        server.post("/v1/leases", &json!({"url": format!("{URL}{code}/leased")})).is(201);
+        in_the_way(1);
+        server.request("DELETE", &target).send().is(204);
+        server.get(&target).problem(404, "result_not_found");
+        assert_eq!(left.load(Ordering::Relaxed), 0, "{code}: each was met");
+
+        in_the_way(usize::MAX);
+        let busy = server.put(&target, r#"{"n":3}"#);
+        busy.problem(503, "overloaded");
+        assert_eq!(busy.header("retry-after"), Some("1"), "{code}");
+        server.request("DELETE", &path).send().problem(503, "overloaded");
+        server.get("/readyz").is(200);
     }
 }
 

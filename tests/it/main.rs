@@ -11,6 +11,7 @@ mod proxy;
 mod bad_bodies;
 mod bad_lines;
 mod bad_parameters;
+mod bucket;
 mod conditions;
 mod dynamodb;
 mod faults;

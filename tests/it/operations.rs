@@ -62,7 +62,7 @@ fn product(name: &str, labels: &[(&str, &[&str])]) -> Vec<String> {
 }
 
 /// What the errors of a backend can be.
-const REASONS: [&str; 16] = [
+const REASONS: [&str; 17] = [
     "overloaded",
     "unavailable",
     "full",
@@ -74,6 +74,7 @@ const REASONS: [&str; 16] = [
     "credentials",
     "clock_skew",
     "missing_table",
+    "missing_bucket",
     "wrong_schema",
     "too_large",
     "unsupported",

@@ -1,4 +1,5 @@
-//! A stand-in for AWS: says the errors that DynamoDB Local never says, and passes everything else on.
+//! A stand-in for AWS: says the errors that DynamoDB Local, or an S3-compatible server, never says, and passes everything
+//! else on.
 
 #![expect(dead_code, reason = "each test program uses its own part of it")]
 
@@ -8,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-/// An error as DynamoDB says it.
+/// An error as DynamoDB, or S3, says it.
 #[derive(Clone, Debug)]
 pub(crate) struct Refusal {
     /// Such as `AccessDeniedException`.
@@ -36,16 +37,27 @@ impl Refusal {
         Self { lost: true, ..Self::new("Lost", "") }
     }
 
-    fn text(&self) -> String {
+    fn text(&self, to: &Request) -> String {
         let message = self.message.replace('"', "'");
-        let body =
-            format!("{{\"__type\":\"com.amazon.coral.service#{}\",\"message\":\"{message}\"}}", self.code);
+        let (kind, mut body) = if to.is_of_s3 {
+            let body = format!("<Error><Code>{}</Code><Message>{message}</Message></Error>", self.code);
+            ("application/xml", body)
+        } else {
+            let body = format!(
+                "{{\"__type\":\"com.amazon.coral.service#{}\",\"message\":\"{message}\"}}",
+                self.code
+            );
+            ("application/x-amz-json-1.0", body)
+        };
+        let length = body.len();
+        if to.operation == "HEAD" {
+            body.clear();
+        }
         format!(
-            "HTTP/1.1 {} Refused\r\nconnection: close\r\ndate: {}\r\ncontent-type: application/x-amz-json-1.0\r\n\
-             content-length: {}\r\n\r\n{body}",
+            "HTTP/1.1 {} Refused\r\nconnection: close\r\ndate: {}\r\ncontent-type: {kind}\r\n\
+             content-length: {length}\r\n\r\n{body}",
             self.status,
             date(self.clock_ahead_seconds),
-            body.len(),
         )
     }
 }
@@ -65,7 +77,7 @@ pub(crate) struct StandIn {
 }
 
 impl StandIn {
-    /// One that asks `refuse` about every operation, such as `GetItem`. What is not refused is passed on to the
+    /// One that asks `refuse` about every operation, such as `GetItem`, or the method of a request to S3. What is not refused is passed on to the
     /// service at `upstream`, which must then be there.
     pub(crate) fn start(
         upstream: Option<String>,
@@ -91,7 +103,7 @@ impl StandIn {
                         }
                         (Some(refusal), _) => {
                             std::thread::sleep(refusal.after);
-                            refusal.text().into_bytes()
+                            refusal.text(&request).into_bytes()
                         }
                         (None, Some(upstream)) => {
                             let answer = request.pass_on(&upstream);
@@ -131,12 +143,14 @@ pub(crate) fn ask(endpoint: &str, operation: &str, json: &str) -> String {
          content-type: application/x-amz-json-1.0\r\nx-amz-date: 20260101T000000Z\r\nauthorization: AWS4-HMAC-SHA256 \
          Credential=dummy/20260101/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=0\r\n",
     );
-    let request = Request { operation: operation.to_owned(), head, body: json.as_bytes().to_vec() };
+    let (operation, body) = (operation.to_owned(), json.as_bytes().to_vec());
+    let request = Request { operation, is_of_s3: false, head, body };
     String::from_utf8(request.pass_on(endpoint)).expect("text")
 }
 
 struct Request {
     operation: String,
+    is_of_s3: bool,
     /// Without what is said about connection and length, and without the blank line.
     head: String,
     body: Vec<u8>,
@@ -166,9 +180,13 @@ impl Request {
                 _ => head.push_str(&line),
             }
         }
+        let is_of_s3 = operation.is_empty();
+        if is_of_s3 {
+            head.split(' ').next().unwrap_or_default().clone_into(&mut operation);
+        }
         let mut body = vec![0; length];
         reader.read_exact(&mut body).ok()?;
-        Some(Self { operation, head, body })
+        Some(Self { operation, is_of_s3, head, body })
     }
 
     /// How many items it has written, by its answer.

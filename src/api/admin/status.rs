@@ -22,6 +22,7 @@ use crate::domain::gate::Load;
 use crate::domain::routing::Side;
 use crate::domain::work::WorkState;
 use crate::metrics::{ROUTED_OPERATIONS, ROUTED_REASONS};
+use crate::store::circuit::CircuitStatus;
 
 /// How a service over both stores is.
 #[derive(Debug, Serialize, ToSchema)]
@@ -42,6 +43,8 @@ pub(super) struct StatusPage {
     backends: BTreeMap<&'static str, BackendState>,
     /// What keeps callers from waiting for DynamoDB when it does not answer.
     circuit: CircuitDocument,
+    /// The same of the bucket for large bodies; null where there is none.
+    bucket_circuit: Option<CircuitDocument>,
     /// How DynamoDB did in the last ten minutes, or since the start.
     recent: RecentLoad,
     /// The writes that DynamoDB has yet to get.
@@ -60,7 +63,7 @@ pub(super) struct BackendState {
     status: &'static str,
     /// How long it took to answer, in milliseconds.
     response_time_ms: f64,
-    /// What it holds; null where it did not say.
+    /// What it holds; null where it did not say, and for a bucket.
     holds: Option<BackendStats>,
     /// What is wrong.
     error: Option<String>,
@@ -77,6 +80,12 @@ pub(super) struct CircuitDocument {
     failures: u32,
     /// What the last failure said; null when there was none since the last success.
     error: Option<String>,
+}
+
+impl CircuitDocument {
+    fn of(CircuitStatus { state, failures, error }: CircuitStatus) -> Self {
+        Self { state: state.as_str(), failures, error: Some(error).filter(|error| !error.is_empty()) }
+    }
 }
 
 /// How a backend did lately.
@@ -155,7 +164,6 @@ pub(super) async fn get(State(api): State<Api>, _: Admin, _: Params<NoParams>) -
     let parts = routed(&api)?.parts();
     let inspected = inspect::backends(&api).await;
     let outbox = parts.database.outbox_status().await?;
-    let circuit = parts.remote.circuit.status();
     let work = match worker(&api) {
         Ok(worker) => worker.list().await?,
         Err(_) => Vec::new(),
@@ -169,11 +177,8 @@ pub(super) async fn get(State(api): State<Api>, _: Admin, _: Params<NoParams>) -
         uptime_seconds: api.shared().started.elapsed().as_secs(),
         routing: RoutingDocument::of(&parts.routing.current()),
         backends: inspected.iter().map(|found| (found.backend, backend(found))).collect(),
-        circuit: CircuitDocument {
-            state: circuit.state.as_str(),
-            failures: circuit.failures,
-            error: Some(circuit.error).filter(|error| !error.is_empty()),
-        },
+        circuit: CircuitDocument::of(parts.remote.circuit.status()),
+        bucket_circuit: api.bucket.as_ref().map(|bucket| CircuitDocument::of(bucket.circuit())),
         recent: RecentLoad::of(load),
         outbox: OutboxState {
             queued: outbox.queued,
@@ -195,7 +200,7 @@ fn backend(found: &Inspected) -> BackendState {
         status: found.verdict().as_str(),
         response_time_ms: found.took.as_secs_f64() * 1000.0,
         error: found.trouble(),
-        holds: found.answer.as_ref().ok().map(BackendStats::of),
+        holds: found.holds.as_ref().map(BackendStats::of),
     }
 }
 

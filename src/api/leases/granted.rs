@@ -5,7 +5,7 @@ use crate::api::problem::{Problem, Result};
 use crate::api::state::Api;
 use crate::domain::Key;
 use crate::domain::lease::{Claim, Lease, LeaseToken};
-use crate::store::{Claimed, Ending, Error, Holder};
+use crate::store::{Claimed, Ending, Holder};
 
 /// A grant. Dropped before anybody was told of it, it is given back: nobody would ever use it.
 #[derive(Debug)]
@@ -65,7 +65,7 @@ pub(super) async fn claim(api: &Api, key: &Key, seconds: u64) -> Result<std::res
             Ok(Claimed::Held(lease)) => Ok(Err(lease)),
             Err(error) => {
                 // It may have been granted all the same.
-                if matches!(error, Error::Timeout { .. } | Error::Unavailable { .. }) {
+                if error.may_have_happened() {
                     let holder = Holder { namespace: claim.namespace, token: claim.token };
                     give_back_later(api, holder);
                 }

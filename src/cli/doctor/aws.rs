@@ -107,9 +107,9 @@ async fn reach(aws: &Aws, config: &Dynamodb, clock: &Clock, report: &mut Report)
     let table = config.results_table();
     let Contact { latency, clock_ahead_seconds, error } = contact(aws, &table, clock).await;
     let name = "reachability";
-    let is_unreachable =
-        matches!(&error, Some(Error::Unavailable { .. } | Error::Timeout { .. } | Error::Overloaded { .. }));
-    if let Some(error) = error.as_ref().filter(|_| is_unreachable) {
+    // What asks for fewer requests has answered.
+    let is_silent = |error: &&Error| error.is_transient() && !matches!(error, Error::Throttled { .. });
+    if let Some(error) = error.as_ref().filter(is_silent) {
         report.add(failed(name, error, "dynamodb:DescribeTable", &table))?;
         return Ok(false);
     }

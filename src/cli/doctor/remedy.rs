@@ -1,9 +1,22 @@
 //! What can be done about what AWS said.
 
 use crate::store::Error;
+use crate::store::dynamodb::S3;
 
 /// A sentence for whoever runs the service; `action` is what was tried on `target`.
 pub(super) fn remedy(error: &Error, action: &str, target: &str) -> String {
+    if error.backend() == Some(S3) {
+        return match error {
+            Error::Throttled { .. } => {
+                "try again: S3 slows requests down while it shares out a busy prefix".to_owned()
+            }
+            _ => general(error, action, target).replace("dynamodb.", "s3."),
+        };
+    }
+    general(error, action, target)
+}
+
+fn general(error: &Error, action: &str, target: &str) -> String {
     match error {
         Error::Credentials { detail, .. } => credentials(detail).to_owned(),
         Error::AccessDenied { .. } => {
@@ -22,8 +35,8 @@ pub(super) fn remedy(error: &Error, action: &str, target: &str) -> String {
             "bill the table on demand or give it more capacity; raise dynamodb.max_retries for short peaks"
                 .to_owned()
         }
-        Error::MissingTable { .. } if action.starts_with("s3:") => {
-            format!("make the bucket {target}, or name another with s3.bucket")
+        Error::MissingBucket { .. } => {
+            format!("make the bucket {target} in the region of s3.region, or name another with s3.bucket")
         }
         Error::MissingTable { .. } => "make the tables with `crawlcache tables create`".to_owned(),
         Error::WrongSchema { .. } => "see `crawlcache tables check`".to_owned(),
@@ -96,10 +109,14 @@ mod tests {
             (Error::ClockSkew { backend, detail: String::new() }, "NTP"),
             (Error::Throttled { backend, detail: String::new() }, "on demand"),
             (Error::MissingTable { backend, detail: String::new() }, "crawlcache tables create"),
+            (Error::MissingBucket { backend: "s3", detail: String::new() }, "s3.bucket"),
         ] {
             let text = remedy(&error, "dynamodb:PutItem", "pages");
             assert!(text.contains(part), "{error}: {text}");
         }
+        let refused = Error::Unavailable { backend: "s3", detail: "Connection refused".to_owned() };
+        let text = remedy(&refused, "s3:GetObject", "pages");
+        assert!(text.contains("s3.endpoint") && !text.contains("dynamodb"), "{text}");
         assert_eq!(condition(&unavailable("Connection refused")), "refused");
         assert_eq!(condition(&credentials("")), "credentials");
     }

@@ -73,5 +73,6 @@ fn told<T>(told: &Told<T>, text: impl Fn(&T) -> String) -> String {
     match told {
         Told::Known(value) => text(value),
         Told::Unknown(reason) => format!("unknown: {reason}"),
+        Told::Unsupported => "not supported by this endpoint".to_owned(),
     }
 }

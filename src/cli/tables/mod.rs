@@ -127,9 +127,9 @@ fn text(finding: &Finding) -> String {
 /// The failure of a store, with the exit code of its condition.
 pub(super) fn refusal(error: &Error) -> Failure {
     let exit = match error {
-        Error::Unavailable { .. } | Error::Timeout { .. } | Error::Overloaded { .. } => Exit::Unreachable,
+        error if error.is_transient() => Exit::Unreachable,
         Error::AccessDenied { .. } | Error::Credentials { .. } | Error::ClockSkew { .. } => Exit::Refused,
-        Error::MissingTable { .. } => Exit::NotFound,
+        Error::MissingTable { .. } | Error::MissingBucket { .. } => Exit::NotFound,
         _ => Exit::Failed,
     };
     Failure::new(exit, error.reason(), error.to_string())

@@ -12,8 +12,15 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::{self, ProvideCredentials, SharedCredentialsProvider, future};
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::operation::batch_execute_statement::BatchExecuteStatementError;
+use aws_sdk_dynamodb::operation::batch_write_item::BatchWriteItemError;
+use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::ConsumedCapacity;
 use aws_sdk_s3::config::RequestChecksumCalculation;
+use aws_smithy_runtime_api::client::interceptors::context::{Error as AnyError, InterceptorContext};
+use aws_smithy_runtime_api::client::retries::classifiers::{ClassifyRetry, RetryAction};
 use tokio::sync::Semaphore;
 
 use super::answers::ReadItems;
@@ -42,8 +49,10 @@ struct Inner {
     dynamodb: aws_sdk_dynamodb::Client,
     /// The client of the bucket for large bodies, where one is configured.
     s3: Option<aws_sdk_s3::Client>,
-    /// Requests that may still be sent.
+    /// Requests to DynamoDB that may still be sent.
     turns: Semaphore,
+    /// Requests to S3 that may still be sent: those to a bucket that is slow must not keep others from DynamoDB.
+    s3_turns: Semaphore,
     operation_timeout: Duration,
     capacity: Capacity,
     place: String,
@@ -69,6 +78,7 @@ impl Aws {
         let mut own = aws_sdk_dynamodb::config::Builder::from(shared)
             .timeout_config(timeouts(dynamodb.attempt_timeout(), dynamodb.operation_timeout()))
             .interceptor(CountRetries::new(metrics, "dynamodb"))
+            .retry_classifier(Conflicts)
             .interceptor(ReadItems);
         if !dynamodb.endpoint.is_empty() {
             own = own.endpoint_url(&dynamodb.endpoint);
@@ -100,6 +110,7 @@ impl Aws {
             dynamodb,
             s3,
             turns: Semaphore::new(config.max_connections),
+            s3_turns: Semaphore::new(config.max_connections),
             operation_timeout: config.operation_timeout(),
             capacity,
             place,
@@ -148,7 +159,7 @@ impl Aws {
         &self.0.dynamodb
     }
 
-    /// The client of the bucket, where one is configured. Send what it builds through [`Aws::call`].
+    /// The client of the bucket, where one is configured. Send what it builds through [`Aws::call_s3`].
     pub(super) fn s3(&self) -> Option<&aws_sdk_s3::Client> {
         self.0.s3.as_ref()
     }
@@ -168,7 +179,7 @@ impl Aws {
         &self.0.place
     }
 
-    /// Sends a request when it is its turn, and sorts what may go wrong by condition.
+    /// Sends a request to DynamoDB when it is its turn, and sorts what may go wrong by condition.
     pub(super) async fn call<T, E>(
         &self,
         request: impl Future<Output = Result<T, SdkError<E>>>,
@@ -176,7 +187,29 @@ impl Aws {
     where
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
-        let turn = tokio::time::timeout(self.0.operation_timeout, self.0.turns.acquire());
+        self.send(&self.0.turns, request).await
+    }
+
+    /// As [`Aws::call`], to S3.
+    pub(super) async fn call_s3<T, E>(
+        &self,
+        request: impl Future<Output = Result<T, SdkError<E>>>,
+    ) -> Result<T, Failure>
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        self.send(&self.0.s3_turns, request).await.map_err(Failure::of_s3)
+    }
+
+    async fn send<T, E>(
+        &self,
+        turns: &Semaphore,
+        request: impl Future<Output = Result<T, SdkError<E>>>,
+    ) -> Result<T, Failure>
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        let turn = tokio::time::timeout(self.0.operation_timeout, turns.acquire());
         let _turn = match turn.await {
             Ok(turn) => turn.expect("the semaphore is never closed"),
             Err(_) => return Err(Failure::no_turn()),
@@ -238,6 +271,41 @@ fn s3_client(shared: &SdkConfig, s3: &config::S3, metrics: &Metrics) -> aws_sdk_
         own = own.endpoint_url(&s3.endpoint);
     }
     aws_sdk_s3::Client::from_conf(own.build())
+}
+
+/// Has a write tried again that another's transaction is in the way of: it ends, and the SDK gives up at once.
+#[derive(Debug)]
+struct Conflicts;
+
+impl ClassifyRetry for Conflicts {
+    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
+        let Some(Err(error)) = context.output_or_error() else { return RetryAction::NoActionIndicated };
+        match error.as_operation_error().and_then(written) {
+            Some("TransactionConflictException" | "ReplicatedWriteConflictException") => {
+                RetryAction::transient_error()
+            }
+            _ => RetryAction::NoActionIndicated,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        "Conflicts"
+    }
+}
+
+/// The code of an error of a request that writes.
+fn written(error: &AnyError) -> Option<&str> {
+    fn code<E>(error: &AnyError) -> Option<&str>
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        error.downcast_ref::<E>().and_then(E::code)
+    }
+    code::<PutItemError>(error)
+        .or_else(|| code::<UpdateItemError>(error))
+        .or_else(|| code::<DeleteItemError>(error))
+        .or_else(|| code::<BatchWriteItemError>(error))
+        .or_else(|| code::<BatchExecuteStatementError>(error))
 }
 
 /// The SDK bounds only the time to connect.

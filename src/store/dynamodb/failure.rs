@@ -5,12 +5,14 @@ use std::error::Error as StdError;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 
-use super::BACKEND;
+use super::{BACKEND, S3};
 use crate::store::{Error, chain};
 
 /// Why a request came to nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Failure {
+    /// Which service: DynamoDB or S3.
+    pub(super) backend: &'static str,
     /// What kind of failure.
     pub(super) kind: Kind,
     /// What was said.
@@ -36,8 +38,10 @@ pub(super) enum Kind {
     Credentials,
     /// The signature's time is not the service's.
     ClockSkew,
-    /// There is no such table, index or bucket.
+    /// There is no such table or index.
     MissingTable,
+    /// There is no such bucket here.
+    MissingBucket,
     /// A table lacks an index.
     MissingIndex,
     /// A table has other keys.
@@ -48,6 +52,8 @@ pub(super) enum Kind {
     MissingObject,
     /// It exists already, or is being changed.
     InUse,
+    /// Others were writing the same, each time that it was tried: nothing was done.
+    Conflict,
     /// The endpoint does not know the operation.
     Unknown,
     /// Anything else.
@@ -55,8 +61,14 @@ pub(super) enum Kind {
 }
 
 impl Failure {
+    /// One of DynamoDB.
     pub(super) fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into() }
+        Self { backend: BACKEND, kind, detail: detail.into() }
+    }
+
+    /// The same of S3.
+    pub(super) fn of_s3(self) -> Self {
+        Self { backend: S3, ..self }
     }
 
     /// All requests that may be under way have been for as long as an operation may take.
@@ -89,11 +101,11 @@ impl Failure {
                     said.code().unwrap_or("no code"),
                     said.message().unwrap_or("no message")
                 );
-                return Self { kind, detail };
+                return Self::new(kind, detail);
             }
             _ => Kind::Other,
         };
-        Self { kind, detail }
+        Self::new(kind, detail)
     }
 
     /// The condition of a conditional write does not hold.
@@ -103,17 +115,17 @@ impl Failure {
 }
 
 impl From<Failure> for Error {
-    fn from(Failure { kind, detail }: Failure) -> Self {
-        let backend = BACKEND;
+    fn from(Failure { backend, kind, detail }: Failure) -> Self {
         match kind {
             Kind::Throttled => Self::Throttled { backend, detail },
             Kind::Timeout => Self::Timeout { backend, detail },
             Kind::Unavailable | Kind::InUse => Self::Unavailable { backend, detail },
-            Kind::Overloaded => Self::Overloaded { backend, detail },
+            Kind::Overloaded | Kind::Conflict => Self::Overloaded { backend, detail },
             Kind::AccessDenied => Self::AccessDenied { backend, detail },
             Kind::Credentials => Self::Credentials { backend, detail },
             Kind::ClockSkew => Self::ClockSkew { backend, detail },
             Kind::MissingTable => Self::MissingTable { backend, detail },
+            Kind::MissingBucket => Self::MissingBucket { backend, detail },
             Kind::WrongSchema => Self::WrongSchema { backend, detail },
             Kind::MissingIndex => Self::Unsupported {
                 backend,
@@ -152,7 +164,17 @@ fn kind_of(code: &str, message: &str, status: u16) -> Kind {
         | "TooManyRequestsException"
         | "LimitExceededException"
         | "SlowDown" => Kind::Throttled,
-        "AccessDeniedException" | "AccessDenied" | "KMSAccessDeniedException" => Kind::AccessDenied,
+        "TransactionConflictException"
+        | "TransactionInProgressException"
+        | "ReplicatedWriteConflictException"
+        | "OperationAborted"
+        | "ConditionalRequestConflict" => Kind::Conflict,
+        "TransactionCanceledException" => kind_of_cancellation(message),
+        "AccessDeniedException" | "AccessDenied" | "KMSAccessDeniedException" | "AllAccessDisabled" => {
+            Kind::AccessDenied
+        }
+        // A key of KMS that is disabled, deleted or not this account's.
+        _ if code.starts_with("KMS.") => Kind::AccessDenied,
         "RequestTimeTooSkewed" | "RequestExpired" | "RequestInTheFuture" => Kind::ClockSkew,
         "InvalidSignatureException" | "SignatureDoesNotMatch" if is_about_time(message) => Kind::ClockSkew,
         "InvalidSignatureException"
@@ -166,14 +188,23 @@ fn kind_of(code: &str, message: &str, status: u16) -> Kind {
         | "MissingAuthenticationToken"
         | "IncompleteSignatureException"
         | "InvalidToken" => Kind::Credentials,
-        "ResourceNotFoundException" | "TableNotFoundException" | "NoSuchBucket" => Kind::MissingTable,
+        "ResourceNotFoundException" | "TableNotFoundException" => Kind::MissingTable,
+        // One of this name may be in another region.
+        "NoSuchBucket" | "PermanentRedirect" | "TemporaryRedirect" | "AuthorizationHeaderMalformed" => {
+            Kind::MissingBucket
+        }
         "ResourceInUseException" | "TableInUseException" => Kind::InUse,
         "NoSuchKey" | "NotFound" => Kind::MissingObject,
         "ItemCollectionSizeLimitExceededException" => Kind::TooLarge,
         "ValidationException" => kind_of_validation(message),
-        "UnknownOperationException" | "NotImplemented" => Kind::Unknown,
+        "UnknownOperationException"
+        | "UnsupportedOperationException"
+        | "InvalidAction"
+        | "NotImplemented" => Kind::Unknown,
+        _ if status == 501 => Kind::Unknown,
         "RequestTimeout" | "RequestTimeoutException" => Kind::Timeout,
         // The answer to a HEAD has no body, and so no code.
+        "" if status == 301 || status == 307 => Kind::MissingBucket,
         "" if status == 403 => Kind::AccessDenied,
         "" if status == 429 || status == 503 => Kind::Throttled,
         _ if status >= 500 => Kind::Unavailable,
@@ -184,6 +215,20 @@ fn kind_of(code: &str, message: &str, status: u16) -> Kind {
 /// A signature names the time at which it was made.
 fn is_about_time(message: &str) -> bool {
     message.contains("Signature expired") || message.contains("Signature not yet current")
+}
+
+/// A transaction, or a statement of `PartiQL`, names a reason for each of its items.
+fn kind_of_cancellation(message: &str) -> Kind {
+    let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
+    if says(&["ConditionalCheckFailed", "DuplicateItem"]) {
+        Kind::Condition
+    } else if says(&["TransactionConflict"]) {
+        Kind::Conflict
+    } else if says(&["ThrottlingError", "ProvisionedThroughputExceeded"]) {
+        Kind::Throttled
+    } else {
+        Kind::Other
+    }
 }
 
 /// DynamoDB has one code for everything that is wrong with a request.
@@ -248,6 +293,30 @@ mod tests {
             ),
             ("ValidationException", "Item size has exceeded the maximum allowed size", 400, Kind::TooLarge),
             ("ValidationException", "ExpressionAttributeValues must not be empty", 400, Kind::Other),
+            ("TransactionConflictException", "Transaction is ongoing for the item", 400, Kind::Conflict),
+            ("TransactionInProgressException", "", 400, Kind::Conflict),
+            ("ReplicatedWriteConflictException", "", 400, Kind::Conflict),
+            (
+                "TransactionCanceledException",
+                "Transaction cancelled, please refer cancellation reasons for specific reasons [None, TransactionConflict]",
+                400,
+                Kind::Conflict,
+            ),
+            (
+                "TransactionCanceledException",
+                "specific reasons [TransactionConflict, ConditionalCheckFailed]",
+                400,
+                Kind::Condition,
+            ),
+            ("TransactionCanceledException", "specific reasons [ThrottlingError]", 400, Kind::Throttled),
+            ("TransactionCanceledException", "specific reasons [ValidationError]", 400, Kind::Other),
+            ("NoSuchBucket", "The specified bucket does not exist", 404, Kind::MissingBucket),
+            ("AuthorizationHeaderMalformed", "the region 'us-east-1' is wrong", 400, Kind::MissingBucket),
+            ("", "", 301, Kind::MissingBucket),
+            ("KMS.DisabledException", "the key is disabled", 400, Kind::AccessDenied),
+            ("OperationAborted", "A conflicting operation is in progress", 409, Kind::Conflict),
+            ("UnknownOperationException", "UpdateTimeToLive is not supported", 400, Kind::Unknown),
+            ("", "", 501, Kind::Unknown),
             ("InternalServerError", "", 500, Kind::Unavailable),
             ("", "", 503, Kind::Throttled),
             ("", "", 403, Kind::AccessDenied),
@@ -262,6 +331,19 @@ mod tests {
         ] {
             assert_eq!(kind_of(code, message, status), kind, "{code}: {message}");
         }
+    }
+
+    #[test]
+    fn a_failure_names_the_service_that_failed() {
+        let denied = Failure::new(Kind::AccessDenied, "no");
+        assert_eq!(Error::from(denied.clone()).backend(), Some("dynamodb"));
+        assert_eq!(Error::from(denied.of_s3()).backend(), Some("s3"));
+    }
+
+    #[test]
+    fn a_conflict_is_neither_an_outage_nor_for_ever() {
+        let error = Error::from(Failure::new(Kind::Conflict, "others write it"));
+        assert!(error.is_transient() && !error.is_outage(), "{error:?}");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 mod answers;
 mod batch;
+mod bucket;
 mod capacity;
 mod connect;
 mod failure;
@@ -21,6 +22,7 @@ pub mod tables;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use bucket::Bucket;
 pub use capacity::{Bill, Table};
 pub use connect::Aws;
 pub use results::{DynamodbResults, Inserted, Scanned};
@@ -30,3 +32,6 @@ pub use tables::Tables;
 
 /// The backend's name in errors, metrics and health reports.
 pub const BACKEND: &str = "dynamodb";
+
+/// The name of the bucket for large bodies in errors, metrics and health reports.
+pub const S3: &str = "s3";

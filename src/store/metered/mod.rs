@@ -110,7 +110,9 @@ impl Account {
             Ok(_) => watch.end(&timing.ok),
             Err(error) => {
                 watch.end(&timing.error);
-                self.errors.with_label_values(&[self.backend, error.reason()]).inc();
+                // Behind one store there may be another backend: a bucket behind a table.
+                let backend = error.backend().unwrap_or(self.backend);
+                self.errors.with_label_values(&[backend, error.reason()]).inc();
             }
         }
         result

@@ -155,7 +155,7 @@ impl Inner {
         let bytes = put.frame.as_ref().map_or(0, bytes::Bytes::len);
         let outcome = match self.remote.give(bytes, self.remote.results.put(put.clone())).await {
             Ok(outcome) => outcome,
-            Err(error) if else_queue && (error.is_outage() || matches!(error, Error::Overloaded { .. })) => {
+            Err(error) if else_queue && !error.is_of_the_request() => {
                 tracing::debug!(%error, "a write whose owner does not answer is queued");
                 return self.queue(put, policy).await;
             }

@@ -14,7 +14,8 @@ use serde_json::Value;
 use super::metrics::Series;
 use super::{Connection, PATIENCE, POLL, Request, eventually};
 
-/// What a setting is: its key as `section.name`, and its value.
+/// What a setting is: its key as `section.name`, and its value. A key without a dot is a variable of the environment,
+/// such as `AWS_ACCESS_KEY_ID`.
 pub(crate) type Setting<'a> = (&'a str, &'a str);
 
 /// A running server.
@@ -222,8 +223,11 @@ fn spawn(data_dir: &Path, settings: &[Setting<'_>]) -> Child {
     let shared = dynamodb_endpoint().map(|endpoint| dynamodb_settings(endpoint, data_dir));
     let shared = shared.iter().flatten().map(|(key, value)| (*key, value.as_str()));
     for (key, value) in base.into_iter().chain(shared).chain(settings.iter().copied()) {
-        let variable = format!("CRAWLCACHE_{}", key.replace('.', "__").to_ascii_uppercase());
-        command.env(variable, value);
+        if key.contains('.') {
+            command.env(format!("CRAWLCACHE_{}", key.replace('.', "__").to_ascii_uppercase()), value);
+        } else {
+            command.env(key, value);
+        }
     }
     command.spawn().expect("the binary starts")
 }
@@ -251,6 +255,25 @@ pub(crate) fn dynamodb_local() -> Option<String> {
         "DynamoDB Local is not running"
     );
     required("DynamoDB Local (scripts/test-services)", endpoint)
+}
+
+/// Settings of a bucket on the S3-compatible server of the tests; `None`, and a word about it, where that is not.
+pub(crate) fn bucket() -> Option<Vec<(&'static str, String)>> {
+    let endpoint = variable("TEST_S3_ENDPOINT");
+    assert!(
+        endpoint.is_some() || variable("TEST_REQUIRE_DYNAMODB").is_none(),
+        "the S3-compatible server is not running"
+    );
+    let endpoint = required("a bucket (scripts/test-services)", endpoint)?;
+    let known = |name: &str| variable(name).expect("scripts/test-services sets all of them");
+    Some(vec![
+        ("s3.endpoint", endpoint),
+        ("s3.bucket", known("TEST_S3_BUCKET")),
+        ("s3.region", known("TEST_S3_REGION")),
+        ("s3.path_style", "true".to_owned()),
+        ("AWS_ACCESS_KEY_ID", known("TEST_S3_ACCESS_KEY")),
+        ("AWS_SECRET_ACCESS_KEY", known("TEST_S3_SECRET_KEY")),
+    ])
 }
 
 /// Tables of its own for each data directory: a second server on the same directory finds what the first has left.

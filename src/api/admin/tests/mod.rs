@@ -105,7 +105,8 @@ impl Service {
             memory: None,
             tokens,
             backends: Backend::both(&routed),
-            recent: Some(Recent::new(&metrics, "dynamodb", Instant::now())),
+            bucket: None,
+            recent: Some(Recent::new(&metrics, "dynamodb", None, Instant::now())),
             routed: Some(routed.clone()),
             worker: Some(Arc::<Hand>::clone(&hand)),
         };

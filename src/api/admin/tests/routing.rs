@@ -216,6 +216,7 @@ async fn a_service_with_one_store_says_how_to_get_two() {
         memory: None,
         tokens: tokens(&[]).0,
         backends: Vec::new(),
+        bucket: None,
         routed: None,
         recent: None,
         worker: None,

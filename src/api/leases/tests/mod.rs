@@ -111,6 +111,7 @@ impl Service {
             memory: None,
             tokens: tokens(&[]).0,
             backends: Vec::new(),
+            bucket: None,
             routed: None,
             recent: None,
             worker: None,

@@ -179,6 +179,7 @@ fn contested() -> (Service, Arc<AtomicBool>) {
         memory: None,
         tokens: tokens(&[]).0,
         backends: Vec::new(),
+        bucket: None,
         routed: None,
         recent: None,
         worker: None,

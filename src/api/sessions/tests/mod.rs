@@ -53,6 +53,7 @@ impl Service {
             memory: None,
             tokens,
             backends: Vec::new(),
+            bucket: None,
             routed: None,
             recent: None,
             worker: None,

@@ -12,19 +12,19 @@ pub async fn probe_bucket(aws: &Aws, config: &config::S3, writes: bool) -> Vec<P
     let bucket = &config.bucket;
     let key = format!("{}{}", config.prefix, probe_name().replace(' ', "-"));
     let list = client.list_objects_v2().bucket(bucket).prefix(&key).max_keys(1).send();
-    let mut results = vec![ProbeResult::new("s3:ListBucket", bucket, aws.call(list).await)];
+    let mut results = vec![ProbeResult::new("s3:ListBucket", bucket, aws.call_s3(list).await)];
     if !writes {
         return results;
     }
     let body = ByteStream::from_static(b"written by crawlcache doctor, which removes it");
     let put = Box::pin(client.put_object().bucket(bucket).key(&key).body(body).send());
-    let put = aws.call(put).await;
+    let put = aws.call_s3(put).await;
     let is_put = put.is_ok();
     results.push(ProbeResult::new("s3:PutObject", bucket, put));
     if is_put {
-        let get = aws.call(client.get_object().bucket(bucket).key(&key).send()).await;
+        let get = aws.call_s3(client.get_object().bucket(bucket).key(&key).send()).await;
         results.push(ProbeResult::new("s3:GetObject", bucket, get));
-        let delete = aws.call(client.delete_object().bucket(bucket).key(&key).send()).await;
+        let delete = aws.call_s3(client.delete_object().bucket(bucket).key(&key).send()).await;
         results.push(ProbeResult::new("s3:DeleteObject", bucket, delete));
     }
     results

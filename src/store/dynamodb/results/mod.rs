@@ -46,7 +46,7 @@ use self::gather::Gather;
 use self::head::Form;
 use self::objects::Objects;
 use super::failure::{Failure, Kind};
-use super::{Aws, BACKEND};
+use super::{Aws, BACKEND, Bucket};
 use crate::clock::Clock;
 use crate::config::{Config, ResultsLayout};
 use crate::domain::{Key, Meta, Version};
@@ -122,7 +122,8 @@ impl DynamodbResults {
                 host_index: settings.host_index,
             },
             upkeep: Upkeep::new(clock),
-            objects: aws.s3().is_some().then(|| Objects::new(&aws, &config.s3, clock)),
+            objects: Bucket::of(&aws, config, metrics)
+                .map(|bucket| Objects::new(&aws, bucket, &config.s3, clock)),
             gather: (settings.batch_window_micros > 0).then(|| Gather::new(settings.batch_window())),
             reads: TaskTracker::new(),
             estimate: Mutex::new(None),
@@ -131,6 +132,11 @@ impl DynamodbResults {
             refuses_inserts: AtomicBool::new(false),
             aws,
         }))
+    }
+
+    /// The bucket for large bodies, where there is one.
+    pub fn bucket(&self) -> Option<&Bucket> {
+        self.0.objects.as_ref().map(Objects::backend)
     }
 }
 

@@ -13,8 +13,8 @@ use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::MetadataDirective;
 use bytes::{Bytes, BytesMut};
 
-use super::super::Aws;
 use super::super::failure::{Failure, Kind};
+use super::super::{Aws, Bucket};
 use super::body::{Object, Upkeep, frame_id};
 use super::put::Care;
 use crate::clock::Clock;
@@ -42,6 +42,8 @@ struct Held {
 /// The bucket.
 pub(super) struct Objects {
     aws: Aws,
+    /// Its circuit, through which all of this goes.
+    backend: Bucket,
     bucket: String,
     prefix: String,
     /// How long a body may take to arrive.
@@ -52,9 +54,10 @@ pub(super) struct Objects {
 }
 
 impl Objects {
-    pub(super) fn new(aws: &Aws, config: &config::S3, clock: &Clock) -> Self {
+    pub(super) fn new(aws: &Aws, backend: Bucket, config: &config::S3, clock: &Clock) -> Self {
         Self {
             aws: aws.clone(),
+            backend,
             bucket: config.bucket.clone(),
             prefix: config.prefix.clone(),
             timeout: config.operation_timeout(),
@@ -95,8 +98,17 @@ impl Objects {
         self.aws.s3().ok_or_else(missing)
     }
 
+    /// The bucket as a backend of its own.
+    pub(super) const fn backend(&self) -> &Bucket {
+        &self.backend
+    }
+
     /// Makes sure that the object of a frame is in the bucket.
     pub(super) async fn write(&self, object: &Object, frame: &Bytes, care: Care) -> Result<()> {
+        self.backend.ask(self.write_now(object, frame, care)).await
+    }
+
+    async fn write_now(&self, object: &Object, frame: &Bytes, care: Care) -> Result<()> {
         let suspected = care == Care::Repair || self.suspects().contains(&object.id);
         if !suspected && let Some(held) = self.held(object).await? {
             let says = held.bytes == Some(frame.len() as u64) && held.id.as_ref() == Some(&object.id);
@@ -112,13 +124,17 @@ impl Objects {
             .content_type("application/zstd")
             .metadata(FRAME_ID, &object.id)
             .body(ByteStream::from(frame.clone()));
-        self.aws.call(Box::pin(request.send())).await.map_err(|failure| self.error(failure))?;
+        self.aws.call_s3(Box::pin(request.send())).await.map_err(|failure| self.backend.error(failure))?;
         self.suspects().remove(&object.id);
         Ok(())
     }
 
     /// Makes sure that an object of a frame of `size` bytes stays; false if it is gone, or is another.
     pub(super) async fn keep(&self, object: &Object, size: u64) -> Result<bool> {
+        self.backend.ask(self.keep_now(object, size)).await
+    }
+
+    async fn keep_now(&self, object: &Object, size: u64) -> Result<bool> {
         if self.suspects().contains(&object.id) {
             return Ok(false);
         }
@@ -126,7 +142,7 @@ impl Objects {
         let said = match &held.id {
             Some(id) => *id == object.id,
             // It does not say: it is read.
-            None => self.get(object, size).await?.is_some_and(|frame| frame_id(&frame) == object.id),
+            None => self.get_now(object, size).await?.is_some_and(|frame| frame_id(&frame) == object.id),
         };
         if held.bytes != Some(size) || !said {
             return Ok(false);
@@ -144,12 +160,12 @@ impl Objects {
             .content_type("application/zstd")
             .metadata(FRAME_ID, &object.id)
             .metadata_directive(MetadataDirective::Replace);
-        self.there(self.aws.call(Box::pin(request.send())).await).map(|copied| copied.is_some())
+        self.there(self.aws.call_s3(Box::pin(request.send())).await).map(|copied| copied.is_some())
     }
 
     async fn held(&self, object: &Object) -> Result<Option<Held>> {
         let request = self.client()?.head_object().bucket(&self.bucket).key(&object.key);
-        let head = self.there(self.aws.call(Box::pin(request.send())).await)?;
+        let head = self.there(self.aws.call_s3(Box::pin(request.send())).await)?;
         Ok(head.map(|head| {
             let seconds = head.last_modified().map_or(0, |at| u64::try_from(at.secs()).unwrap_or_default());
             Held {
@@ -162,13 +178,21 @@ impl Objects {
 
     /// A frame; nothing if its object is missing.
     pub(super) async fn get(&self, object: &Object, size: u64) -> Result<Option<Bytes>> {
+        self.backend.ask(self.get_now(object, size)).await
+    }
+
+    async fn get_now(&self, object: &Object, size: u64) -> Result<Option<Bytes>> {
         let request = self.client()?.get_object().bucket(&self.bucket).key(&object.key);
-        let Some(found) = self.there(self.aws.call(Box::pin(request.send())).await)? else { return Ok(None) };
+        let Some(found) = self.there(self.aws.call_s3(Box::pin(request.send())).await)? else {
+            return Ok(None);
+        };
         let mut body = found.body;
         let read = async {
             let mut frame = BytesMut::with_capacity(usize::try_from(size.min(RESERVED)).unwrap_or_default());
-            while let Some(chunk) =
-                body.try_next().await.map_err(|error| Failure::new(Kind::Unavailable, error.to_string()))?
+            while let Some(chunk) = body
+                .try_next()
+                .await
+                .map_err(|error| Failure::new(Kind::Unavailable, error.to_string()).of_s3())?
             {
                 frame.extend_from_slice(&chunk);
                 if frame.len() as u64 > size {
@@ -177,24 +201,16 @@ impl Objects {
             }
             Ok(frame.freeze())
         };
-        let late = || Failure::new(Kind::Timeout, "the body of an object did not arrive in time");
+        let late = || Failure::new(Kind::Timeout, "the body of an object did not arrive in time").of_s3();
         let frame = tokio::time::timeout(self.timeout, read).await.unwrap_or_else(|_| Err(late()));
-        frame.map(Some).map_err(|failure| self.error(failure))
+        frame.map(Some).map_err(|failure| self.backend.error(failure))
     }
 
     fn there<T>(&self, answer: std::result::Result<T, Failure>) -> Result<Option<T>> {
         match answer {
             Ok(answer) => Ok(Some(answer)),
             Err(failure) if failure.kind == Kind::MissingObject => Ok(None),
-            Err(failure) => Err(self.error(failure)),
+            Err(failure) => Err(self.backend.error(failure)),
         }
-    }
-
-    fn error(&self, failure: Failure) -> Error {
-        if failure.kind != Kind::MissingTable {
-            return failure.into();
-        }
-        let detail = format!("the bucket {} of s3.bucket does not exist ({})", self.bucket, failure.detail);
-        Error::MissingTable { backend: super::BACKEND, detail }
     }
 }

@@ -47,6 +47,10 @@ pub(super) async fn apply(aws: &Aws, step: &Step, patience: Duration) -> Result<
     match done {
         Ok(()) => Ok(Applied::Done),
         Err(failure) if is_there_already(&step.action, &failure) => Ok(Applied::Already),
+        // Items then stay until they are deleted; what is expired is not served.
+        Err(failure) if matches!(step.action, Action::Expire(_)) && is_unsupported(&failure) => {
+            Ok(Applied::Unsupported)
+        }
         Err(failure) => Err(failure),
     }
 }

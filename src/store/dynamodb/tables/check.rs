@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::describe::{Billing, Found, IndexDescription, TableDescription};
+use super::describe::{Billing, Found, IndexDescription, TableDescription, UNSUPPORTED};
 use super::spec::{IndexSpec, TableSpec};
 
 /// How bad a finding is.
@@ -165,6 +165,14 @@ impl Findings<'_> {
                 let message = format!("it cannot be told whether items expire: {reason}");
                 return self.warning(subject, message, "look in the console of AWS");
             }
+            super::Told::Unsupported => {
+                let message = "this endpoint has no expiry: what is expired is not served, and stays";
+                return self.warning(
+                    subject,
+                    message,
+                    "purge what is old now and then, or use another endpoint",
+                );
+            }
         };
         let other = ttl.attribute.as_deref().filter(|attribute| *attribute != spec.ttl);
         match other {
@@ -200,6 +208,7 @@ impl Findings<'_> {
                 format!("switch it on with `{UPDATE}`, if the content is worth more than its price"),
             ),
             super::Told::Unknown(reason) => self.ok(subject, reason.clone()),
+            super::Told::Unsupported => self.ok(subject, UNSUPPORTED),
         }
     }
 

@@ -20,14 +20,19 @@ pub enum Told<T> {
     Known(T),
     /// Why it is not known.
     Unknown(String),
+    /// The endpoint has nothing of the kind.
+    Unsupported,
 }
+
+/// What is told of something that an endpoint does not have.
+pub(super) const UNSUPPORTED: &str = "not supported by this endpoint";
 
 impl<T> Told<T> {
     /// What it is, if that is known.
     pub fn known(&self) -> Option<&T> {
         match self {
             Self::Known(value) => Some(value),
-            Self::Unknown(_) => None,
+            Self::Unknown(_) | Self::Unsupported => None,
         }
     }
 }
@@ -37,7 +42,8 @@ impl<T: Serialize> Serialize for Told<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Known(value) => value.serialize(serializer),
-            Self::Unknown(reason) => BTreeMap::from([("unknown", reason)]).serialize(serializer),
+            Self::Unknown(reason) => BTreeMap::from([("unknown", reason.as_str())]).serialize(serializer),
+            Self::Unsupported => BTreeMap::from([("unknown", UNSUPPORTED)]).serialize(serializer),
         }
     }
 }
@@ -294,16 +300,13 @@ async fn tags(aws: &Aws, arn: Option<&str>) -> Result<BTreeMap<String, String>, 
 fn told<T>(said: Result<T, Failure>) -> Result<Told<T>, Failure> {
     match said {
         Ok(value) => Ok(Told::Known(value)),
-        Err(failure) => match failure.kind {
-            Kind::Unknown => Ok(Told::Unknown("not supported by this endpoint".to_owned())),
-            Kind::AccessDenied => Ok(Told::Unknown(failure.detail)),
-            _ if is_unsupported(&failure) => Ok(Told::Unknown("not supported by this endpoint".to_owned())),
-            _ => Err(failure),
-        },
+        Err(failure) if is_unsupported(&failure) => Ok(Told::Unsupported),
+        Err(failure) if failure.kind == Kind::AccessDenied => Ok(Told::Unknown(failure.detail)),
+        Err(failure) => Err(failure),
     }
 }
 
-/// Whether it is DynamoDB Local that has no tags, which it says in its own way.
-pub(super) fn is_unsupported(failure: &Failure) -> bool {
+/// Whether the endpoint has nothing of the kind. DynamoDB Local, which has no tags, says so in its own way.
+pub(in crate::store::dynamodb) fn is_unsupported(failure: &Failure) -> bool {
     failure.kind == Kind::Unknown || failure.detail.contains("not currently supported")
 }

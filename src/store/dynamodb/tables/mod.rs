@@ -26,7 +26,7 @@ use super::failure::Failure;
 use super::{Aws, BACKEND};
 use crate::config;
 use crate::store::{Error, Result};
-pub(super) use describe::describe_table;
+pub(super) use describe::{describe_table, is_unsupported};
 pub(super) use spec::TableSpec;
 
 /// How long a table or an index may take to become active, unless told otherwise.

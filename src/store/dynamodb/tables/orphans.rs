@@ -139,7 +139,7 @@ impl Orphans {
         let mut next = None;
         loop {
             let request = client.list_objects_v2().bucket(&self.bucket).prefix(&self.prefix);
-            let page = self.aws.call(request.set_continuation_token(next).send()).await?;
+            let page = self.aws.call_s3(request.set_continuation_token(next).send()).await?;
             for object in page.contents.unwrap_or_default() {
                 let (Some(key), modified) = (object.key, object.last_modified) else { continue };
                 if frame_id(&key, &self.prefix).is_none() {
@@ -273,13 +273,13 @@ impl Orphans {
         let head = client.head_object().bucket(&self.bucket).key(key).send();
         // The list tells milliseconds, the head whole seconds.
         let seconds = |time: Option<DateTime>| time.map(|time| time.secs());
-        match self.aws.call(head).await {
+        match self.aws.call_s3(head).await {
             Ok(head) if seconds(head.last_modified) != seconds(object.modified) => return Ok(false),
             Err(failure) if failure.kind == Kind::MissingObject => return Ok(false),
             Err(failure) => return Err(failure),
             Ok(_) => {}
         }
-        self.aws.call(client.delete_object().bucket(&self.bucket).key(key).send()).await.map(|_| true)
+        self.aws.call_s3(client.delete_object().bucket(&self.bucket).key(key).send()).await.map(|_| true)
     }
 }
 

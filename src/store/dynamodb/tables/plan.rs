@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 use serde::ser::SerializeStruct;
 
-use super::describe::{Billing, Found, TableDescription};
+use super::describe::{Billing, Found, TableDescription, Told};
 use super::spec::{IndexSpec, TableSpec};
 
 /// Whose key encrypts a table.
@@ -163,8 +163,13 @@ fn update(spec: &TableSpec, found: &Found, options: &CreateOptions) -> Vec<Actio
     if found.status != "ACTIVE" || found.indexes.iter().any(|index| index.status != "ACTIVE") {
         actions.push(Action::Wait);
     }
-    let is_on = found.time_to_live.known().is_some_and(|ttl| ttl.enabled);
-    if !is_on {
+    // Where it cannot be told whether it is on, to switch it on does no harm.
+    let is_settled = match &found.time_to_live {
+        Told::Known(ttl) => ttl.enabled,
+        Told::Unsupported => true,
+        Told::Unknown(_) => false,
+    };
+    if !is_settled {
         actions.push(Action::Expire(spec.ttl));
     }
     if options.point_in_time_recovery && found.point_in_time_recovery.known() == Some(&false) {

@@ -117,7 +117,7 @@ impl Inner {
                 }
                 let may_queue = put.condition == SessionCondition::Any
                     && policy.policy.on_owner_failure == OnOwnerFailure::Queue;
-                if may_queue && error.is_outage() {
+                if may_queue && !error.is_of_the_request() {
                     return self.queue_session(put, policy).await;
                 }
                 self.count(PUT, Side::Dynamodb, "refused");
@@ -255,7 +255,7 @@ impl Inner {
         let deleted = match outcome {
             Err(error) => {
                 let may_queue = !is_conditional && policy.policy.on_owner_failure == OnOwnerFailure::Queue;
-                if may_queue && error.is_outage() {
+                if may_queue && !error.is_of_the_request() {
                     return self.delete_session_here(namespace, id, condition, policy, "queued").await;
                 }
                 self.count(DELETE, Side::Dynamodb, "refused");

@@ -6,14 +6,17 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::ErrorMetadata;
+use aws_sdk_dynamodb::operation::batch_get_item::BatchGetItemOutput;
 use aws_sdk_dynamodb::operation::describe_continuous_backups::DescribeContinuousBackupsOutput;
 use aws_sdk_dynamodb::operation::describe_table::DescribeTableOutput;
-use aws_sdk_dynamodb::operation::describe_time_to_live::DescribeTimeToLiveOutput;
+use aws_sdk_dynamodb::operation::describe_time_to_live::{DescribeTimeToLiveError, DescribeTimeToLiveOutput};
+use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
 use aws_sdk_dynamodb::operation::list_tags_of_resource::{ListTagsOfResourceError, ListTagsOfResourceOutput};
 use aws_sdk_dynamodb::operation::update_continuous_backups::{
     UpdateContinuousBackupsError, UpdateContinuousBackupsOutput,
 };
 use aws_sdk_dynamodb::operation::update_table::UpdateTableOutput;
+use aws_sdk_dynamodb::operation::update_time_to_live::UpdateTimeToLiveError;
 use aws_sdk_dynamodb::types::error::ContinuousBackupsUnavailableException;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, BillingModeSummary, ContinuousBackupsDescription,
@@ -26,6 +29,8 @@ use aws_smithy_mocks::{Rule, RuleMode, mock};
 use super::super::plan::Action;
 use super::super::*;
 use crate::metrics::Metrics;
+use crate::store::conformance::at;
+use crate::store::dynamodb::probe::probe_tables;
 use crate::store::dynamodb::testing::answering;
 
 fn tables(rules: &[&Rule]) -> Tables {
@@ -114,6 +119,42 @@ async fn what_may_not_be_read_leaves_the_rest() {
     let findings = tables.check().await.unwrap();
     let recovery = findings.iter().find(|finding| finding.subject == "point_in_time_recovery").unwrap();
     assert_eq!(recovery.severity, Severity::Warning);
+}
+
+/// What an endpoint says that does not know an operation.
+fn unknown() -> ErrorMetadata {
+    let message = "Unsupported operation";
+    ErrorMetadata::builder().code("UnknownOperationException").message(message).build()
+}
+
+#[tokio::test]
+async fn an_endpoint_without_expiry_is_no_failure() {
+    let rules = [
+        described(),
+        mock!(Client::describe_time_to_live).then_error(|| DescribeTimeToLiveError::generic(unknown())),
+        mock!(Client::update_time_to_live).then_error(|| UpdateTimeToLiveError::generic(unknown())),
+        recoverable(PointInTimeRecoveryStatus::Enabled),
+        tagged(),
+        mock!(Client::get_item).then_output(|| GetItemOutput::builder().build()),
+        mock!(Client::batch_get_item).then_output(|| BatchGetItemOutput::builder().build()),
+    ];
+    let tables = tables(&rules.each_ref());
+    let described = tables.describe().await.unwrap();
+    assert!(described.iter().all(|table| table.found.as_ref().unwrap().time_to_live == Told::Unsupported));
+    let told = serde_json::to_value(&described[0]).unwrap();
+    assert_eq!(told["found"]["time_to_live"]["unknown"], "not supported by this endpoint");
+
+    // A table that is new is asked to expire its items once, and one that is there never again.
+    let expire = Step { table: "crawl4ai-results".to_owned(), action: Action::Expire("ttl") };
+    assert_eq!(tables.apply(&expire).await.unwrap(), Applied::Unsupported);
+    let steps = tables.plan(&CreateOptions { update: true, ..CreateOptions::default() }).await.unwrap();
+    assert!(steps.iter().all(|step| step.action() != "time_to_live"), "{steps:?}");
+
+    let findings = tables.check().await.unwrap();
+    let mut expiry = findings.iter().filter(|finding| finding.subject == "time_to_live");
+    assert!(expiry.all(|finding| finding.severity == Severity::Warning), "{findings:?}");
+    let probed = probe_tables(&tables.aws, &config::Config::default().dynamodb, at(0), false).await;
+    assert!(probed.iter().all(|result| result.action != "dynamodb:DescribeTimeToLive"), "{probed:?}");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 """A process of one account: logs in in many ways, each time with a crawler of its own, and says what it is then shown.
 
-Its work comes as JSON in its first argument. Prints JSON: of each case, whose page it was shown, and from where.
+Its work comes as JSON in its first argument. It begins with a line on standard input, and prints JSON: of each case,
+whose page it was shown, and from where.
 """
 
 from __future__ import annotations
@@ -217,7 +218,13 @@ def login(case: str, more: str = "") -> str:
 
 def browser(**options: Any) -> Any:
     """A crawler with contexts of its own in the browser of the tests."""
-    given = {"cdp_url": WORK["chromium"], "create_isolated_context": True, "verbose": False, **options}
+    given = {
+        "cdp_url": WORK["chromium"],
+        "create_isolated_context": True,
+        "cdp_close_delay": 0,
+        "verbose": False,
+        **options,
+    }
     return AsyncWebCrawler(config=BrowserConfig(**given))
 
 
@@ -335,24 +342,24 @@ BROWSER = {
 }
 
 
+async def tried(case: Any) -> Any:
+    try:
+        return await case()
+    except Exception as error:
+        return [repr(error)]
+
+
 async def main() -> None:
-    cases = {**{f"http {name}": case for name, case in HTTP.items()}}
-    if WORK["chromium"]:
-        cases.update({f"browser {name}": case for name, case in BROWSER.items()})
     cache = drop_in.install(WORK["service"], timeout=60, lease=None)
-    few = asyncio.Semaphore(4)
-
-    async def tried(case: Any) -> Any:
-        async with few:
-            try:
-                return await case()
-            except Exception as error:
-                return repr(error)
-
-    found = await asyncio.gather(*(tried(case) for case in cases.values()))
+    found = await asyncio.gather(*map(tried, HTTP.values()))
+    cases = {f"http {name}": seen for name, seen in zip(HTTP, found, strict=True)}
+    # Crawl4AI closes contexts of other crawlers at the same browser, too.
+    for name, case in BROWSER.items():
+        cases[f"browser {name}"] = await tried(case)
     await cache.cleanup()
-    print(json.dumps({"cases": dict(zip(cases, found, strict=True)), "metrics": drop_in.metrics()}), flush=True)
+    print(json.dumps({"cases": cases, "metrics": drop_in.metrics()}), flush=True)
 
 
 if __name__ == "__main__":
+    sys.stdin.readline()
     asyncio.run(main())

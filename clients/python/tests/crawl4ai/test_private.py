@@ -277,6 +277,8 @@ WAYS = {
     "default": "(lambda value=plain: value)()",
     "module": "module_of_test.NAME",
     "object of a module": "module_of_test.thing.of",
+    "module by a name": "getattr(module_of_test, url, None)",
+    "attributes of a module": "vars(module_of_test)[url]",
     "module imported in it": "__import__('module_of_test').NAME",
     "context": "CONTEXT.get()",
     "environment": "os.environ['VALUE_OF_TEST']",

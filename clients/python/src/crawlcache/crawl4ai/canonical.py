@@ -249,9 +249,7 @@ class _Walk:
         for name in read.globals:
             if name in function.__globals__:
                 value = function.__globals__[name]
-                library = isinstance(value, types.ModuleType) and self._is_library(value.__name__)
-                attributes = read.members.get(name, frozenset()) if library else read.attributes
-                found.append([name, self._read(function, name, value, attributes)])
+                found.append([name, self._read(function, name, value, read.members.get(name, frozenset()))])
         for name, level in read.imports:
             module = self._imported(function, name, level)
             if module is not None:
@@ -263,34 +261,33 @@ class _Walk:
             raise Unhashable(f"{_name(function)} {error}") from None
         return found
 
-    def _read(self, function: types.FunctionType, name: str, value: Any, attributes: frozenset[str]) -> Any:
+    def _read(self, function: types.FunctionType, name: str, value: Any, members: frozenset[str]) -> Any:
         if code.is_environment(value):
             return ["environment"]
         if isinstance(value, types.ModuleType):
-            return self._module(function, value, attributes)
+            return self._module(function, value, members)
         try:
             return self.form(value)
         except Unhashable as error:
             raise Unhashable(f"{_name(function)} reads {name}: {error}") from None
 
-    def _module(self, function: types.FunctionType, module: types.ModuleType, attributes: frozenset[str]) -> Any:
+    def _module(self, function: types.FunctionType, module: types.ModuleType, members: frozenset[str]) -> Any:
         """What code takes out of a module: of a library only its data, of the caller's own all of it."""
-        library = self._is_library(module.__name__)
+        known = vars(module)
+        if self._is_library(module.__name__):
+            data = [[name, self.form(known[name])] for name in sorted(members & known.keys()) if _is_data(known[name])]
+            return [module.__name__, data]
         found: list[Any] = [module.__name__]
-        for name in sorted(attributes & vars(module).keys()):
-            value = vars(module)[name]
-            if library:
-                if _is_data(value):
-                    found.append([name, self.form(value)])
-            elif isinstance(value, types.ModuleType):
-                if id(value) not in self._path and not self._is_library(value.__name__):
-                    self._path.append(id(value))
-                    try:
-                        found.append(self._module(function, value, attributes))
-                    finally:
-                        self._path.pop()
-            else:
-                found.append([name, self._read(function, f"{module.__name__}.{name}", value, attributes)])
+        for name in code.reads(function.__code__).of_module(known):
+            value = known[name]
+            if not isinstance(value, types.ModuleType):
+                found.append([name, self._read(function, f"{module.__name__}.{name}", value, frozenset())])
+            elif id(value) not in self._path and not self._is_library(value.__name__):
+                self._path.append(id(value))
+                try:
+                    found.append(self._module(function, value, frozenset()))
+                finally:
+                    self._path.pop()
         return found
 
     def _imported(self, function: types.FunctionType, name: str, level: int) -> Any:

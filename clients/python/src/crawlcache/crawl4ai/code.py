@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 # Names by which code reads what another process may have otherwise, and which no value here tells.
@@ -19,6 +19,7 @@ ENVIRONMENT = frozenset({"environ", "environb", "getenv", "getenvb"})
 _LOADS = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
 _ATTRIBUTES = frozenset({"LOAD_ATTR", "LOAD_METHOD", "IMPORT_FROM"})
 _BETWEEN = frozenset({"PUSH_NULL", "CACHE", "NOP", "PRECALL", "EXTENDED_ARG"})
+_BY_ANY_NAME = frozenset({"getattr", "vars", "__dict__", "attrgetter"})
 _GETTERS = frozenset({"get", "__getitem__"})
 
 
@@ -34,6 +35,11 @@ class Reads(NamedTuple):
     #: What is asked of a global itself, by its name.
     members: dict[str, frozenset[str]]
     imports: tuple[tuple[str, int], ...]
+
+    def of_module(self, names: Iterable[str]) -> list[str]:
+        """Which names of a module code may take out of it: all of them, if it can ask by any name."""
+        every = not _BY_ANY_NAME.isdisjoint(self.attributes)
+        return sorted(name for name in names if name in self.attributes or (every and not name.startswith("__")))
 
 
 def _parts(code: types.CodeType) -> Iterator[types.CodeType]:

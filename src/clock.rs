@@ -5,6 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::domain::{Timestamp, Version};
 
+/// How far ahead of this one the clock of another process is believed to be. A version of later than that is not of a
+/// clock that runs fast, but wrong.
+pub const FASTEST_CLOCK_SECONDS: u64 = 3600;
+
 /// Hands out instants and versions. Clones share both.
 #[derive(Clone, Debug)]
 pub struct Clock(Arc<Inner>);
@@ -52,9 +56,17 @@ impl Clock {
         Version::from_u64(last.saturating_add(1).max(floor))
     }
 
-    /// Makes every later version newer than `seen`: a store calls it with the newest version it holds.
+    /// A version later than `met` and than every one before it. What was met moves nothing else.
+    pub fn version_above(&self, met: Version) -> Version {
+        self.next_version().max(met.next())
+    }
+
+    /// Makes every later version newer than `seen`, unless that is of the far future: a wrong clock must not become
+    /// that of all who meet what it wrote. Who has to be above such a version asks [`Clock::version_above`].
     pub fn observe(&self, seen: Version) {
-        self.0.last_version.fetch_max(seen.as_u64(), Ordering::Relaxed);
+        if seen <= Version::first_of(self.now().plus_secs(FASTEST_CLOCK_SECONDS)) {
+            self.0.last_version.fetch_max(seen.as_u64(), Ordering::Relaxed);
+        }
     }
 }
 
@@ -86,6 +98,22 @@ mod tests {
         let seen = Version::first_of(Timestamp::from_secs(99));
         clock.observe(seen);
         assert_eq!(clock.next_version(), seen.next());
+    }
+
+    #[test]
+    fn a_version_of_the_far_future_is_exceeded_but_not_believed() {
+        let clock = Clock::manual(Timestamp::from_secs(1000));
+        let wrong = Version::first_of(Timestamp::from_secs(1_000_000));
+        clock.observe(wrong);
+        assert_eq!(clock.version_above(wrong), wrong.next());
+        assert!(clock.next_version() < Version::first_of(Timestamp::from_secs(1001)));
+        let fast = Version::first_of(Timestamp::from_secs(1007));
+        assert_eq!(clock.version_above(fast), fast.next());
+        assert!(clock.next_version() < fast, "it was not observed");
+        let slow = Version::first_of(Timestamp::from_secs(1));
+        assert!(clock.version_above(slow) > Version::first_of(Timestamp::from_secs(1000)));
+        let last = Version::from_u64(u64::MAX);
+        assert_eq!(clock.version_above(last), last);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::state::Api;
 use crate::domain::document::Coding;
 use crate::domain::quality::{Guard, Quality, Wanted, Why};
 use crate::domain::{Freshness, FreshnessLimits, Key, Meta, MissReason, Timestamp, Version};
-use crate::store::{Error, GetOptions, Hit, ListFilter, ListQuery, Source, Via};
+use crate::store::{Error, GetOptions, Hit, ListFilter, ListQuery, Look, Source, Via};
 
 pub(super) const CACHE_STATUS: http::HeaderName = http::HeaderName::from_static("cache-status");
 const ORIGIN_ETAG: http::HeaderName = http::HeaderName::from_static("crawlcache-origin-etag");
@@ -59,13 +59,13 @@ impl Accepted {
         let (freshness, quality) = (Freshness::of(meta, now), guard.of(meta));
         let version = Some(meta.version);
         let absent = Missed { version, ..Missed::ABSENT };
-        let missed = |reason| Missed { reason, freshness: Some(freshness), version, failed: None };
+        let missed = |reason| Missed { reason, freshness: Some(freshness), ..absent };
         if !self.quality.admits(quality) {
             // Of a good one nobody has to be told; a failed one is news as long as it is fresh, whatever its age.
             return Err(match quality {
                 Quality::Failed(why) if !freshness.is_stale() => {
                     let failed = Some(LastFailed { why, status_code: meta.status_code, freshness });
-                    Missed { reason: MissReason::Failed, freshness: None, version, failed }
+                    Missed { reason: MissReason::Failed, failed, ..absent }
                 }
                 Quality::Failed(_) if !meta.key.is_failed() => missed(MissReason::Expired),
                 _ => absent,
@@ -130,6 +130,8 @@ pub(super) struct Missed {
     pub(super) freshness: Option<Freshness>,
     /// The latest version of what there is.
     pub(super) version: Option<Version>,
+    /// The latest deletion that the store remembers, where it was read past every copy.
+    pub(super) deleted: Option<Version>,
     /// The failed result that is there but was not asked for.
     pub(super) failed: Option<LastFailed>,
 }
@@ -145,7 +147,7 @@ pub(super) struct LastFailed {
 impl Missed {
     /// There is nothing.
     pub(super) const ABSENT: Self =
-        Self { reason: MissReason::Absent, freshness: None, version: None, failed: None };
+        Self { reason: MissReason::Absent, freshness: None, version: None, deleted: None, failed: None };
 
     /// There is something that cannot be read.
     pub(super) const DAMAGED: Self = Self { reason: MissReason::Damaged, ..Self::ABSENT };
@@ -153,16 +155,18 @@ impl Missed {
     /// What a stale entry is to a caller who has no use for it.
     pub(super) fn expired(found: &Found) -> Self {
         let (freshness, version) = (Some(found.freshness), Some(found.hit.entry.meta.version));
-        Self { reason: MissReason::Expired, freshness, version, failed: None }
+        Self { reason: MissReason::Expired, freshness, version, deleted: None, failed: None }
     }
 
     /// What both keys come to, of which this is the first.
     pub(super) fn and(self, second: Self) -> Self {
-        let version = self.version.max(second.version);
+        let (version, deleted) = (self.version.max(second.version), self.deleted.max(second.deleted));
         match (self.reason, second.reason) {
-            (_, MissReason::Failed) => Self { freshness: self.freshness, version, ..second },
-            (MissReason::Absent, MissReason::TooOld | MissReason::FieldMissing) => Self { version, ..second },
-            _ => Self { version, ..self },
+            (_, MissReason::Failed) => Self { freshness: self.freshness, version, deleted, ..second },
+            (MissReason::Absent, MissReason::TooOld | MissReason::FieldMissing) => {
+                Self { version, deleted, ..second }
+            }
+            _ => Self { version, deleted, ..self },
         }
     }
 }
@@ -189,8 +193,9 @@ pub(super) async fn look(
 ) -> Result<std::result::Result<Found, Missed>> {
     let mut missed = match read(api, &accepted.first(key), options).await? {
         Err(damaged) => damaged,
-        Ok(None) => Missed::ABSENT,
-        Ok(Some(hit)) => match accepted.judge(api.guard(), &hit.entry.meta, api.clock.now()) {
+        Ok(Look::Absent) => Missed::ABSENT,
+        Ok(Look::Deleted(version)) => Missed { deleted: Some(version), ..Missed::ABSENT },
+        Ok(Look::Entry(hit)) => match accepted.judge(api.guard(), &hit.entry.meta, api.clock.now()) {
             Ok((freshness, quality)) => {
                 let found = Found { hit, freshness, quality };
                 return Ok(Ok(newest_failure(api, key, options, accepted, found).await));
@@ -204,13 +209,17 @@ pub(super) async fn look(
     let others = if is_plain { others(api, key, None).await } else { None };
     if let Some(second) = accepted.second(api.guard(), key)
         && others.as_ref().is_none_or(|others| others.may_have(&second))
-        // An error here is no reason to fail what is a miss anyway.
-        && let Ok(Some(hit)) = api.results.get(&second, options).await
-        && is_news(&hit.entry.meta, missed.version)
     {
-        match accepted.judge(api.guard(), &hit.entry.meta, api.clock.now()) {
-            Ok((freshness, quality)) => return Ok(Ok(Found { hit, freshness, quality })),
-            Err(second) => missed = missed.and(second),
+        // An error here is no reason to fail what is a miss anyway.
+        match what_is_there(api, &second, options).await {
+            Ok(Look::Entry(hit)) if is_news(&hit.entry.meta, missed.version) => {
+                match accepted.judge(api.guard(), &hit.entry.meta, api.clock.now()) {
+                    Ok((freshness, quality)) => return Ok(Ok(Found { hit, freshness, quality })),
+                    Err(second) => missed = missed.and(second),
+                }
+            }
+            Ok(Look::Deleted(version)) => missed.deleted = missed.deleted.max(Some(version)),
+            _ => {}
         }
     }
     if missed.reason == MissReason::Absent && has_variants(api, key, is_plain, others).await {
@@ -219,13 +228,22 @@ pub(super) async fn look(
     Ok(Err(missed))
 }
 
-/// Reads an entry. A damaged one is no error: for a caller that would fetch the page it is a miss, and storing it heals it.
+/// What there is under a key: past every copy, if that is asked for, and then a deletion too, where the store remembers.
+async fn what_is_there(api: &Api, key: &Key, options: GetOptions) -> crate::store::Result<Look<Hit>> {
+    if options.consistent {
+        api.results.look(key, options).await
+    } else {
+        api.results.get(key, options).await.map(Look::from)
+    }
+}
+
+/// The same. A damaged entry is no error: for a caller that would fetch the page it is a miss, and storing it heals it.
 pub(super) async fn read(
     api: &Api,
     key: &Key,
     options: GetOptions,
-) -> Result<std::result::Result<Option<Hit>, Missed>> {
-    match api.results.get(key, options).await {
+) -> Result<std::result::Result<Look<Hit>, Missed>> {
+    match what_is_there(api, key, options).await {
         Ok(found) => {
             api.shared().damaged.forget(key.id());
             Ok(Ok(found))

@@ -15,7 +15,7 @@ use super::leases::{store_under, token};
 use super::listing::KnownValidators;
 use super::problem::{Problem, Result};
 use super::state::Api;
-use super::write::{Terms, Times, TtlSource, Written, check_validator, keep, store_failed, ttl, version};
+use super::write::{Place, Terms, Times, TtlSource, Written, check_validator, keep, store_failed, ttl};
 use crate::domain::document::{Coding, Inflate, Projection, encode};
 use crate::domain::quality::{Guard, Quality, Why};
 use crate::domain::{Entry, Namespace, Timestamp, Validators};
@@ -109,7 +109,7 @@ impl<'a> Record<'a> {
                 times.expires_at = self.expires_at.unwrap_or(times.expires_at).min(longest);
             }
         }
-        let version = version(api, now, fetched);
+        let place = if import { Place::fetched(api, now, fetched) } else { Place::newest(api) };
         let level = api.config.results.compression_level;
         let encoded = if raw.len() as u64 <= INLINE_BYTES {
             encode(&raw, level)?
@@ -121,7 +121,7 @@ impl<'a> Record<'a> {
             .await?
         };
         let ttl_source = if import { TtlSource::Kept } else { TtlSource::of(self.ttl) };
-        let terms = Terms { validators, times, ttl_source, condition: Condition::Any, version };
+        let terms = Terms { validators, times, ttl_source, condition: Condition::Any, place };
         if import && self.quality == Some(Which::Good) {
             // Where good results are it goes back, whatever it says of itself.
             let quality = api.guard().of_facts(&encoded.facts);

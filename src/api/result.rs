@@ -12,18 +12,18 @@ use utoipa::IntoParams;
 use super::body::{Accepts, Sent, blocking, encode_upload, receive};
 use super::caller::{Reader, Writer};
 use super::hosts;
-use super::leases::{LeaseHeader, WantedLease, named, one_call, store_under};
+use super::leases::{LeaseHeader, WantedLease, named, one_call, revoke, store_under};
 use super::listing::time;
 use super::lookup::{Accepted, CACHE_STATUS, Found, find, json_type, number, read, wanted};
 use super::negotiate;
 use super::params::{Params, names};
 use super::problem::{Problem, Result};
 use super::state::Api;
-use super::write::{Stored, Terms, Times, TtlSource, failed_precondition, ttl, validators, version};
+use super::write::{Place, Stored, Terms, Times, TtlSource, failed_precondition, ttl, validators};
 use crate::domain::document::{Coding, Encoded, Facts, Projection, encode, merge_patch};
 use crate::domain::quality::{Quality, Wanted};
 use crate::domain::{DocumentError, Key, Validators};
-use crate::store::{Condition, DeleteOutcome, GetOptions, Stamp};
+use crate::store::{Condition, DeleteOutcome, GetOptions, Look, Stamp};
 
 /// How often a patch without a precondition is tried again when somebody else was faster.
 const PATCH_ATTEMPTS: usize = 32;
@@ -246,7 +246,11 @@ pub(super) async fn put(
     let encoded = encode_upload(&api, upload).await?;
     let fresh = Times::fresh(now, ttl);
     let times = fetched.map_or(fresh, |at| fresh.fetched(at));
-    let terms = Terms { validators, times, ttl_source, condition, version: version(&api, now, fetched) };
+    let place = match fetched {
+        None => Place::newest(&api),
+        at => Place::fetched(&api, now, at),
+    };
+    let terms = Terms { validators, times, ttl_source, condition, place };
     store_under(&api, lease, "put", key, encoded, terms, None).await?.response()
 }
 
@@ -281,8 +285,8 @@ pub(super) async fn patch(
     let renews_validators = Facts::of(&patch)?.validators != Validators::default();
     for _ in 0..PATCH_ATTEMPTS {
         let hit = match read(&api, &key, GetOptions::consistent(true)).await? {
-            Ok(Some(hit)) => hit,
-            Ok(None) => {
+            Ok(Look::Entry(hit)) => hit,
+            Ok(Look::Deleted(_) | Look::Absent) => {
                 return Err(
                     Problem::new("result_not_found", "there is nothing to change").with("reason", "absent")
                 );
@@ -319,7 +323,7 @@ pub(super) async fn patch(
             times,
             ttl_source: if ttl.is_some() { TtlSource::Request } else { TtlSource::Kept },
             condition: unchanged,
-            version: api.clock.next_version(),
+            place: Place::newest(&api),
         };
         let quality = Some(api.guard().of_facts(&encoded.facts));
         match store_under(&api, lease, "patch", key.clone(), encoded, terms, quality).await {
@@ -341,7 +345,7 @@ pub(super) async fn patch(
 
 /// Delete a result, the good one and the failed one.
 ///
-/// A precondition is about the good one.
+/// A precondition is about the good one. The lease of the page ends: what is being fetched under it is not stored.
 #[utoipa::path(delete, path = "/v1/result", tag = "results", operation_id = "delete_result", params(DeleteParams), responses(
     (status = 202, description = "It is gone here; the store that owns it cannot be reached, and will be told",
         headers(("cache-status" = String, description = "`crawlcache; detail=queued`"))),
@@ -375,12 +379,13 @@ async fn remove_failed(api: &Api, key: &Key) -> Result<DeleteOutcome> {
     if let Ok(None) = api.results.get(key, GetOptions::consistent(true)).await {
         return Ok(DeleteOutcome::Absent);
     }
-    Ok(api.results.delete(key, api.clock.next_version(), Condition::Any).await?)
+    Ok(api.results.delete_newest(key, api.clock.next_version(), Condition::Any).await?.outcome)
 }
 
-/// Deletes an entry and counts it.
+/// Deletes an entry and counts it. What is being fetched for the page is not to be stored then: its lease ends.
 pub(super) async fn remove(api: &Api, op: &str, key: &Key, condition: Condition) -> Result<DeleteOutcome> {
-    let outcome = api.results.delete(key, api.clock.next_version(), condition).await;
+    let deleted = api.results.delete_newest(key, api.clock.next_version(), condition).await;
+    let outcome = deleted.map(|placed| placed.outcome);
     if let Ok(DeleteOutcome::Deleted | DeleteOutcome::Absent | DeleteOutcome::Queued) = outcome {
         api.shared().damaged.forget(key.id());
     }
@@ -392,5 +397,17 @@ pub(super) async fn remove(api: &Api, op: &str, key: &Key, condition: Condition)
         Err(_) => "error",
     };
     api.metrics.writes.with_label_values(&[op, result]).inc();
-    Ok(outcome?)
+    let outcome = outcome?;
+    match outcome {
+        DeleteOutcome::ConditionFailed => {}
+        _ if key.is_failed() => {}
+        // Where the owner of the page cannot be told of the deletion it cannot be told of this either.
+        DeleteOutcome::Queued => {
+            if let Err(error) = revoke(api, key).await {
+                tracing::debug!(%error, key = %key.id(), "the lease of a deleted page runs on");
+            }
+        }
+        DeleteOutcome::Deleted | DeleteOutcome::Absent => revoke(api, key).await?,
+    }
+    Ok(outcome)
 }

@@ -14,7 +14,7 @@ use super::negotiate;
 use super::params::Params;
 use super::problem::{Problem, Result};
 use super::state::Api;
-use super::write::{Stored, Terms, Times, TtlSource, ttl};
+use super::write::{Place, Stored, Terms, Times, TtlSource, ttl};
 use crate::domain::Validators;
 use crate::store::ListOrder;
 
@@ -96,6 +96,6 @@ pub(super) async fn post(
     let key = api.key(caller.namespace(), &url, params.variant.as_deref())?;
     let validators = Validators::default();
     let times = Times::fresh(now, ttl);
-    let terms = Terms { validators, times, ttl_source, condition, version: api.clock.next_version() };
+    let terms = Terms { validators, times, ttl_source, condition, place: Place::newest(&api) };
     store_under(&api, lease, "put", key, encoded, terms, None).await?.response()
 }

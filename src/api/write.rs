@@ -16,13 +16,14 @@ use super::state::Api;
 use crate::domain::document::{Coding, Encoded};
 use crate::domain::quality::{Quality, Why};
 use crate::domain::{Etag, Key, Meta, Timestamp, Validators, Version};
-use crate::store::{Condition, Put, PutOutcome};
+use crate::store::{Condition, Put, PutOutcome, Versioning};
 
 /// What a write stored.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(super) struct Stored {
-    /// `created`, `replaced`, `refreshed` (the same content), `superseded` (somebody stored a newer one meanwhile), or
-    /// `queued` (it is safe here, and the store that owns it will get it when it can be reached again).
+    /// `created`, `replaced`, `refreshed` (the same content), `superseded` (something newer is stored: another write of
+    /// the same time, or what was fetched after the `updated_at` of this one), or `queued` (it is safe here, and the store
+    /// that owns it will get it when it can be reached again).
     #[schema(example = "created")]
     pub(super) outcome: &'static str,
     /// The url of the key.
@@ -120,10 +121,29 @@ impl Times {
     }
 }
 
-/// The place of a write among all others: what was fetched earlier never replaces what was stored since.
-pub(super) fn version(api: &Api, now: Timestamp, fetched: Option<Timestamp>) -> Version {
-    let next = api.clock.next_version();
-    fetched.filter(|at| *at < now).map_or(next, Version::first_of)
+/// The place of a write among all others.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) version: Version,
+    pub(super) versioning: Versioning,
+}
+
+impl Place {
+    /// That of what a client stores now: after all that is there.
+    pub(super) fn newest(api: &Api) -> Self {
+        Self { version: api.clock.next_version(), versioning: Versioning::Newest }
+    }
+
+    /// That of what was fetched at a time, which is now where none is named: it never replaces what was stored since.
+    pub(super) fn fetched(api: &Api, now: Timestamp, at: Option<Timestamp>) -> Self {
+        let next = api.clock.next_version();
+        Self::fixed(at.filter(|at| *at < now).map_or(next, Version::first_of))
+    }
+
+    /// That of a write which has its version from elsewhere.
+    pub(super) const fn fixed(version: Version) -> Self {
+        Self { version, versioning: Versioning::Fixed }
+    }
 }
 
 /// The time to live in seconds, within the configured bound.
@@ -164,7 +184,7 @@ pub(super) struct Terms {
     pub(super) times: Times,
     pub(super) ttl_source: TtlSource,
     pub(super) condition: Condition,
-    pub(super) version: Version,
+    pub(super) place: Place,
 }
 
 /// Stores an encoded document where its quality says, and counts it: a failed one beside the good one, for a short time.
@@ -229,10 +249,10 @@ pub(super) async fn keep(
     quality: Quality,
 ) -> Result<Written> {
     let Encoded { frame, layout, etag, facts } = encoded;
-    let Terms { validators, times, ttl_source, condition, version } = terms;
+    let Terms { validators, times, ttl_source, condition, place } = terms;
     let meta = Meta {
         key,
-        version,
+        version: place.version,
         etag,
         created_at: times.created_at,
         updated_at: times.updated_at,
@@ -256,7 +276,11 @@ pub(super) async fn keep(
         why,
         ttl_source: ttl_source.as_str(),
     };
-    let outcome = api.results.put(Put { meta, frame: Some(frame), condition }).await;
+    let put = Put { meta, frame: Some(frame), condition };
+    let outcome = match place.versioning {
+        Versioning::Newest => api.results.put_newest(put).await.map(|placed| placed.outcome),
+        Versioning::Fixed => api.results.put(put).await,
+    };
     if matches!(
         outcome,
         Ok(PutOutcome::Created | PutOutcome::Replaced | PutOutcome::Refreshed | PutOutcome::Queued)

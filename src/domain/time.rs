@@ -147,10 +147,10 @@ impl Version {
         Timestamp::from_millis(self.millis())
     }
 
-    /// The version that follows this one.
+    /// The version that follows this one; the last there is follows itself.
     #[must_use]
     pub const fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 
     /// The number as stores keep it.
@@ -207,7 +207,8 @@ mod tests {
         let at = Timestamp::from_millis(1_768_473_000_123);
         let version = Version::first_of(at);
         assert_eq!((version.at(), version.next().at(), version.millis()), (at, at, at.as_millis()));
-        assert_eq!(Version::from_u64(u64::MAX).at(), Timestamp::MAX);
+        let last = Version::from_u64(u64::MAX);
+        assert_eq!((last.at(), last.next()), (Timestamp::MAX, last));
     }
 
     #[test]

@@ -26,6 +26,10 @@ pub trait LeaseStore: fmt::Debug + fmt::Display + Send + Sync {
     /// Ends a lease, and says whether it was held until then. What has ended already, or is another's, stays as it is.
     async fn end(&self, holder: &Holder, ending: Ending) -> Result<bool>;
 
+    /// Ends the last grant of a key, whoever's it is: what it was to be stored under was deleted, and nothing is stored
+    /// under the lease any more, nor is what was stored repeated. Says whether it was held until then.
+    async fn revoke(&self, key: KeyId) -> Result<bool>;
+
     /// The leases of many keys that are held at `now`, in their order.
     async fn held(&self, keys: &[KeyId], now: Timestamp) -> Result<Vec<Option<Lease>>>;
 

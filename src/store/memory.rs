@@ -8,7 +8,7 @@ use async_trait::async_trait;
 
 use super::{
     Claimed, Condition, Cursor, DeleteOutcome, Ending, Error, GetOptions, Health, Heat, Hit, Holder,
-    HostStore, LeaseStore, ListOrder, ListQuery, Page, Put, PutOutcome, PutSession, Renewed, Result,
+    HostStore, LeaseStore, ListOrder, ListQuery, Page, Placed, Put, PutOutcome, PutSession, Renewed, Result,
     ResultStore, SessionCondition, SessionCursor, SessionDeleteOutcome, SessionPage, SessionPutOutcome,
     SessionQuery, SessionStore, Source, Stamp, Status, Via,
 };
@@ -80,48 +80,29 @@ impl ResultStore for MemoryStore {
     }
 
     async fn put(&self, put: Put) -> Result<PutOutcome> {
+        Ok(self.content().put(put))
+    }
+
+    async fn put_newest(&self, mut put: Put) -> Result<Placed<PutOutcome>> {
         let mut content = self.content();
-        let id = put.meta.key.id();
-        let stored = content.results.get(&id).cloned();
-        if !put.condition.holds(stored.as_ref().map(|(_, entry)| Stamp::of(&entry.meta))) {
-            return Ok(PutOutcome::ConditionFailed);
-        }
-        let (number, outcome, mut entry) = match (stored, put.frame) {
-            (Some((_, stored)), _) if stored.meta.version >= put.meta.version => {
-                return Ok(PutOutcome::Superseded);
-            }
-            (Some((number, stored)), _) if stored.meta.etag == put.meta.etag => {
-                // The body stays, and so does its layout: the same content may have been compressed otherwise.
-                let meta = Meta { layout: stored.meta.layout.clone(), ..put.meta };
-                (number, PutOutcome::Refreshed, Entry { meta, frame: stored.frame.clone() })
-            }
-            (_, None) => return Ok(PutOutcome::ConditionFailed),
-            (Some((number, _)), Some(frame)) => {
-                (number, PutOutcome::Replaced, Entry { meta: put.meta, frame })
-            }
-            (None, Some(frame)) => {
-                content.next += 1;
-                (content.next, PutOutcome::Created, Entry { meta: put.meta, frame })
-            }
-        };
-        if let Some((_, stored)) = content.results.get(&id) {
-            entry.meta.created_at = entry.meta.created_at.min(stored.meta.created_at);
-        }
-        content.results.insert(id, (number, Arc::new(entry)));
-        Ok(outcome)
+        put.meta.version = content.version_above(&put.meta.key, put.meta.version);
+        let version = put.meta.version;
+        Ok(Placed { outcome: content.put(put), version })
     }
 
     async fn delete(&self, key: &Key, version: Version, condition: Condition) -> Result<DeleteOutcome> {
+        Ok(self.content().delete(key, version, &condition))
+    }
+
+    async fn delete_newest(
+        &self,
+        key: &Key,
+        version: Version,
+        condition: Condition,
+    ) -> Result<Placed<DeleteOutcome>> {
         let mut content = self.content();
-        let stored = content.results.get(&key.id()).map(|(_, entry)| Arc::clone(entry));
-        if !condition.holds(stored.as_ref().map(|entry| Stamp::of(&entry.meta))) {
-            return Ok(DeleteOutcome::ConditionFailed);
-        }
-        if stored.is_none_or(|stored| stored.meta.version >= version) {
-            return Ok(DeleteOutcome::Absent);
-        }
-        content.results.remove(&key.id());
-        Ok(DeleteOutcome::Deleted)
+        let version = content.version_above(key, version);
+        Ok(Placed { outcome: content.delete(key, version, &condition), version })
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Page> {
@@ -240,6 +221,55 @@ impl SessionStore for MemoryStore {
 }
 
 impl Content {
+    /// A version of at least `version`, and later than that of the entry of a key.
+    fn version_above(&self, key: &Key, version: Version) -> Version {
+        let stored = self.results.get(&key.id()).map(|(_, entry)| entry.meta.version);
+        version.max(stored.map(Version::next).unwrap_or_default())
+    }
+
+    fn put(&mut self, put: Put) -> PutOutcome {
+        let id = put.meta.key.id();
+        let stored = self.results.get(&id).cloned();
+        if !put.condition.holds(stored.as_ref().map(|(_, entry)| Stamp::of(&entry.meta))) {
+            return PutOutcome::ConditionFailed;
+        }
+        let (number, outcome, mut entry) = match (stored, put.frame) {
+            (Some((_, stored)), _) if stored.meta.version >= put.meta.version => {
+                return PutOutcome::Superseded;
+            }
+            (Some((number, stored)), _) if stored.meta.etag == put.meta.etag => {
+                // The body stays, and so does its layout: the same content may have been compressed otherwise.
+                let meta = Meta { layout: stored.meta.layout.clone(), ..put.meta };
+                (number, PutOutcome::Refreshed, Entry { meta, frame: stored.frame.clone() })
+            }
+            (_, None) => return PutOutcome::ConditionFailed,
+            (Some((number, _)), Some(frame)) => {
+                (number, PutOutcome::Replaced, Entry { meta: put.meta, frame })
+            }
+            (None, Some(frame)) => {
+                self.next += 1;
+                (self.next, PutOutcome::Created, Entry { meta: put.meta, frame })
+            }
+        };
+        if let Some((_, stored)) = self.results.get(&id) {
+            entry.meta.created_at = entry.meta.created_at.min(stored.meta.created_at);
+        }
+        self.results.insert(id, (number, Arc::new(entry)));
+        outcome
+    }
+
+    fn delete(&mut self, key: &Key, version: Version, condition: &Condition) -> DeleteOutcome {
+        let stored = self.results.get(&key.id()).map(|(_, entry)| Arc::clone(entry));
+        if !condition.holds(stored.as_ref().map(|entry| Stamp::of(&entry.meta))) {
+            return DeleteOutcome::ConditionFailed;
+        }
+        if stored.is_none_or(|stored| stored.meta.version >= version) {
+            return DeleteOutcome::Absent;
+        }
+        self.results.remove(&key.id());
+        DeleteOutcome::Deleted
+    }
+
     /// The lease that a holder speaks of.
     fn lease(&mut self, holder: &Holder) -> Option<&mut Lease> {
         self.leases
@@ -278,6 +308,12 @@ impl LeaseStore for MemoryStore {
         let mut content = self.content();
         let held = content.lease(holder).filter(|lease| lease.state == LeaseState::Held);
         Ok(held.map(|lease| lease.state = ending.state()).is_some())
+    }
+
+    async fn revoke(&self, key: KeyId) -> Result<bool> {
+        let mut content = self.content();
+        let Some(lease) = content.leases.get_mut(&key) else { return Ok(false) };
+        Ok(std::mem::replace(&mut lease.state, LeaseState::Released) == LeaseState::Held)
     }
 
     async fn held(&self, keys: &[KeyId], now: Timestamp) -> Result<Vec<Option<Lease>>> {

@@ -30,8 +30,8 @@ pub use heat::Heat;
 pub use hosts::HostStore;
 pub use leases::{Claimed, Ending, Holder, LeaseStore, Renewed};
 pub use results::{
-    Condition, Cursor, DeleteOutcome, GetOptions, Hit, ListFilter, ListOrder, ListQuery, Look, Page, Put,
-    PutOutcome, ResultStore, Source, Stamp, Via,
+    Condition, Cursor, DeleteOutcome, GetOptions, Hit, ListFilter, ListOrder, ListQuery, Look, Page, Placed,
+    Put, PutOutcome, ResultStore, Source, Stamp, Versioning, Via,
 };
 pub use sessions::{
     PutSession, SessionCondition, SessionCursor, SessionDeleteOutcome, SessionFilter, SessionPage,

@@ -12,8 +12,13 @@ use crate::domain::{Entry, Etag, Key, Meta, Namespace, Timestamp, Version};
 /// Keeps results.
 ///
 /// Stores do not judge freshness: they return what they hold, expired or not, and the caller decides.
-/// Every write carries a version, and a store takes only one newer than what it holds, so replays and
-/// races settle the same way everywhere. An acknowledged write is durable and seen by every later read.
+/// Every write carries a version, and a store holds the newest, so replays and races settle the same way
+/// everywhere. An acknowledged write is durable and seen by every later read.
+///
+/// There are two kinds of writes. A *copy* ([`ResultStore::put`], [`ResultStore::delete`]) was decided earlier, and its
+/// version says when: deliveries, migrations, imports, and writes under a lease, whose version is its fence. What is
+/// newer stays. A *client's own write* ([`ResultStore::put_newest`], [`ResultStore::delete_newest`]) happens now, so it
+/// comes after all that was there when it began, even what a process with a faster clock wrote.
 ///
 /// What is damaged heals by being stored again, whatever the content. A put with a body takes nothing for granted that is
 /// there: the same content is written anew, and so is the very version, or an earlier one of the same content, where what
@@ -39,11 +44,25 @@ pub trait ResultStore: fmt::Debug + fmt::Display + Send + Sync {
         Ok(self.get_metas(keys).await?.into_iter().map(Look::from).collect())
     }
 
-    /// Stores an entry, or refreshes what is known about one.
+    /// Stores an entry, or refreshes what is known about one, under exactly the version that it has.
     async fn put(&self, put: Put) -> Result<PutOutcome>;
+
+    /// As [`ResultStore::put`] for a client's own write: where something newer is met the version is drawn anew, above
+    /// that. It is superseded only by what was written at the same time: when the answer to a try was lost, its version
+    /// is kept, and what is newer by then may have come after it.
+    async fn put_newest(&self, put: Put) -> Result<Placed<PutOutcome>>;
 
     /// Removes an entry that is older than `version` and meets the condition.
     async fn delete(&self, key: &Key, version: Version, condition: Condition) -> Result<DeleteOutcome>;
+
+    /// As [`ResultStore::delete`] for a client's own deletion, whose version is drawn anew above what it meets:
+    /// [`DeleteOutcome::Deleted`] and [`DeleteOutcome::Absent`] both say that nothing is there any more.
+    async fn delete_newest(
+        &self,
+        key: &Key,
+        version: Version,
+        condition: Condition,
+    ) -> Result<Placed<DeleteOutcome>>;
 
     /// One page of metadata. Pages may be short before the last one: only a missing cursor means the end.
     async fn list(&self, query: &ListQuery) -> Result<Page>;
@@ -210,6 +229,25 @@ pub struct Put {
     pub frame: Option<Bytes>,
     /// What must hold.
     pub condition: Condition,
+}
+
+/// Which of the two kinds a write is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Versioning {
+    /// A copy: its version says when it was written, and what is newer stays.
+    Fixed,
+    /// A client's own write: it comes after all that it meets.
+    Newest,
+}
+
+/// What a client's own write did, and its place in the order of writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placed<T> {
+    /// What it did.
+    pub outcome: T,
+    /// The version that it has, which may be later than the one it came with. Of a deletion that met nothing, that of
+    /// the tombstone.
+    pub version: Version,
 }
 
 /// What a put did.

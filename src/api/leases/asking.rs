@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::granted::{claim, count};
 use super::hub::Waiter;
-use super::standing::{Looked, Standing, Turnout, is_fresh, version_of};
+use super::standing::{Looked, Standing, Turnout, floor_of, is_fresh, version_of};
 use crate::api::lookup::{Accepted, look};
 use crate::api::observe::Aside;
 use crate::api::problem::{Problem, Result};
@@ -16,7 +16,8 @@ use crate::domain::lease::Lease;
 use crate::domain::{Freshness, FreshnessLimits, Key, Version};
 use crate::store::GetOptions;
 
-/// How often a lease whose fence is not later than what is stored is asked for anew: once shows how late it has to be.
+/// How often a lease whose fence is not later than what is stored, or was deleted, is asked for anew: once shows how late
+/// it has to be.
 const CLAIMS: usize = 3;
 
 /// How much earlier than its request a wait ends.
@@ -116,10 +117,7 @@ impl Asked<'_> {
     /// Asks for the lease once, and looks again when it is granted.
     async fn claim(&self, looked: &mut Looked) -> Result<Standing> {
         for _ in 0..CLAIMS {
-            if let Some(stored) = version_of(looked) {
-                self.api.clock.observe(stored);
-            }
-            let granted = match claim(self.api, self.key, self.seconds).await? {
+            let granted = match claim(self.api, self.key, self.seconds, floor_of(looked)).await? {
                 Err(held) => return Ok(Standing::Held(held)),
                 Ok(granted) => granted,
             };
@@ -129,7 +127,7 @@ impl Asked<'_> {
                 granted.give_back().await;
                 return Ok(Standing::Fresh);
             }
-            if version_of(looked).is_none_or(|stored| stored < granted.lease().fence) {
+            if floor_of(looked).is_none_or(|floor| floor < granted.lease().fence) {
                 return Ok(Standing::Won(granted));
             }
             granted.give_back().await;

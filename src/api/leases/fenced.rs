@@ -6,7 +6,7 @@ use super::granted::{count, end, joined};
 use crate::api::lookup::read;
 use crate::api::problem::{Problem, Result};
 use crate::api::state::Api;
-use crate::api::write::{Stored, Terms, Times, TtlSource, Written, keep, store};
+use crate::api::write::{Place, Stored, Terms, Times, TtlSource, Written, keep, store};
 use crate::domain::document::Encoded;
 use crate::domain::lease::LeaseToken;
 use crate::domain::quality::Quality;
@@ -64,9 +64,13 @@ async fn store_fenced(
     }
     let holder = Holder { namespace: key.namespace().clone(), token };
     let Some(fence) = api.leases.fence(&holder).await? else {
-        return Err(outdated(api, "the lease was given up or forgotten, or another was granted since"));
+        return Err(outdated(
+            api,
+            "the lease was given up or forgotten, the page was deleted, or another was granted since",
+        ));
     };
-    let written = write(api, op, key, encoded, Terms { version: fence, ..terms }, quality).await?;
+    let written =
+        write(api, op, key, encoded, Terms { place: Place::fixed(fence), ..terms }, quality).await?;
     let written = match stored_before(api, &written, fence).await? {
         Before::Nothing => written.met()?,
         Before::Same(stored) => Written { status: StatusCode::OK, stored, ..written },
@@ -104,7 +108,7 @@ async fn stored_before(api: &Api, written: &Written, fence: Version) -> Result<B
         return Ok(Before::Nothing);
     }
     let hit = match read(api, &written.kept.key, GetOptions::consistent(true)).await? {
-        Ok(hit) => hit,
+        Ok(found) => found.entry(),
         // What is damaged cannot be told to be this very write.
         Err(_) => None,
     };

@@ -3,8 +3,8 @@
 use crate::api::observe::hand_over;
 use crate::api::problem::{Problem, Result};
 use crate::api::state::Api;
-use crate::domain::Key;
 use crate::domain::lease::{Claim, Lease, LeaseToken};
+use crate::domain::{Key, Version};
 use crate::store::{Claimed, Ending, Holder};
 
 /// A grant. Dropped before anybody was told of it, it is given back: nobody would ever use it.
@@ -43,8 +43,13 @@ impl Drop for Granted {
     }
 }
 
-/// Asks for the lease of a key once: it is granted, or the one that stands in the way comes back.
-pub(super) async fn claim(api: &Api, key: &Key, seconds: u64) -> Result<std::result::Result<Granted, Lease>> {
+/// Asks for the lease of a key once, to write after `floor`: it is granted, or the one that stands in the way comes back.
+pub(super) async fn claim(
+    api: &Api,
+    key: &Key,
+    seconds: u64,
+    floor: Option<Version>,
+) -> Result<std::result::Result<Granted, Lease>> {
     let mut secret = [0; 16];
     getrandom::fill(&mut secret)
         .map_err(|error| Problem::new("internal_error", format!("the system has no randomness: {error}")))?;
@@ -52,7 +57,7 @@ pub(super) async fn claim(api: &Api, key: &Key, seconds: u64) -> Result<std::res
     let claim = Claim {
         namespace: key.namespace().clone(),
         token: LeaseToken::new(key.id(), secret),
-        fence: api.clock.next_version(),
+        fence: floor.map_or_else(|| api.clock.next_version(), |floor| api.clock.version_above(floor)),
         now,
         until: now.plus_secs(seconds),
     };
@@ -117,6 +122,15 @@ async fn give_back(api: &Api, holder: &Holder) {
             tracing::debug!(%error, lease = ?holder.token, "a lease cannot be given back: it runs out");
         }
     }
+}
+
+/// Ends whatever lease of a page there is, for the page was deleted, and wakes who waits for it. Counted if it was held.
+pub(in crate::api) async fn revoke(api: &Api, key: &Key) -> crate::store::Result<()> {
+    if api.leases.revoke(key.id()).await? {
+        count(api, Ending::Released.state().as_str());
+    }
+    api.shared().hub.wake(key.id());
+    Ok(())
 }
 
 /// Ends a lease, and wakes who waits for it. Counted if it was held.

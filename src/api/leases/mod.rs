@@ -12,6 +12,7 @@ mod terms;
 mod tests;
 
 pub(super) use fenced::store_under;
+pub(super) use granted::revoke;
 pub(super) use hub::Hub;
 pub(super) use one_call::one_call;
 pub(super) use terms::{LeaseHeader, WantedLease, named, token};

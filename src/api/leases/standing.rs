@@ -62,6 +62,11 @@ pub(super) fn is_fresh(looked: &Looked) -> bool {
     looked.as_ref().is_ok_and(|found| !found.freshness.is_stale())
 }
 
+/// What a write under a lease has to come after: what is stored, and deletions that are remembered.
+pub(super) fn floor_of(looked: &Looked) -> Option<Version> {
+    version_of(looked).max(looked.as_ref().err().and_then(|missed| missed.deleted))
+}
+
 /// The version of what is stored, whether it is an answer or not.
 pub(super) fn version_of(looked: &Looked) -> Option<Version> {
     match looked {

@@ -77,8 +77,12 @@ pub(super) fn limits(api: &Api) -> Limits {
 /// The stamp of a change that happens now to a session of the version `seen`, if there is one.
 pub(super) fn stamp(api: &Api, now: Timestamp, seen: Option<Version>) -> Stamp {
     // Whoever wrote it may have had a clock that is ahead of this one.
-    if let Some(seen) = seen {
-        api.clock.observe(seen);
-    }
-    Stamp { now, version: api.clock.next_version() }
+    let version = match seen {
+        Some(seen) => {
+            api.clock.observe(seen);
+            api.clock.version_above(seen)
+        }
+        None => api.clock.next_version(),
+    };
+    Stamp { now, version }
 }

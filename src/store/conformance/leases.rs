@@ -49,6 +49,10 @@ async fn end(store: &dyn LeaseStore, holder: &Holder, ending: Ending) -> bool {
     store.end(holder, ending).await.unwrap_or_else(|error| panic!("{store}: {error}"))
 }
 
+async fn revoke(store: &dyn LeaseStore, name: &str) -> bool {
+    store.revoke(page(name).id()).await.unwrap_or_else(|error| panic!("{store}: {error}"))
+}
+
 async fn held(store: &dyn LeaseStore, names: &[&str], second: u64) -> Vec<Option<Lease>> {
     let keys: Vec<KeyId> = names.iter().map(|name| page(name).id()).collect();
     store.held(&keys, at(second)).await.unwrap_or_else(|error| panic!("{store}: {error}"))
@@ -180,6 +184,30 @@ pub(super) async fn a_lease_ends_once(store: &dyn LeaseStore) {
     }
 }
 
+/// What a deletion of the page does: nothing is stored under the lease from then on, and the next one may have a try.
+pub(super) async fn a_revoked_lease_is_over(store: &dyn LeaseStore) {
+    assert!(!revoke(store, "a").await, "{store}: there was none");
+    for (name, ending) in
+        [("held", None), ("stored", Some(Ending::Stored)), ("released", Some(Ending::Released))]
+    {
+        let lease = win(store, &claim(name, 1, 100)).await;
+        let beside = win(store, &claim("beside", 1, 100)).await;
+        if let Some(ending) = ending {
+            end(store, &holder(name, 1), ending).await;
+        }
+        for was_held in [ending.is_none(), false] {
+            assert_eq!(revoke(store, name).await, was_held, "{store}: {name}");
+            assert_eq!(fence(store, &holder(name, 1)).await, None, "{store}: {name}");
+        }
+        assert_eq!(renew(store, &holder(name, 1), at(500)).await, None, "{store}: {name}");
+        assert!(!end(store, &holder(name, 1), Ending::Stored).await, "{store}: {name}");
+        assert_eq!(held(store, &[name, "beside"], 101).await, [None, Some(beside)], "{store}: {name}");
+        let next = win(store, &claim(name, 2, 101)).await;
+        assert!(next.fence > lease.fence, "{store}: {name}");
+        end(store, &holder("beside", 1), Ending::Released).await;
+    }
+}
+
 pub(super) async fn fences_grow_whatever_the_clock_says(store: &dyn LeaseStore) {
     let mut last = Version::default();
     for (number, second) in [1000, 500, 499, 2000, 100, 100, 1].into_iter().enumerate() {
@@ -261,7 +289,7 @@ pub(super) async fn it_does_as_the_reference_does(store: &dyn LeaseStore) {
             holder.namespace = namespace("tenant");
         }
         let what = format!("{store}: step {step}, {name} {secret} at {now}");
-        match random(8) {
+        match random(9) {
             0..=2 => {
                 let claim = claim(name, secret, now);
                 assert_eq!(acquire(store, &claim).await, acquire(&reference, &claim).await, "{what}");
@@ -279,7 +307,8 @@ pub(super) async fn it_does_as_the_reference_does(store: &dyn LeaseStore) {
                 let was_held = end(store, &holder, ending).await;
                 assert_eq!(was_held, end(&reference, &holder, ending).await, "{what}");
             }
-            5 | 6 => assert_eq!(fence(store, &holder).await, fence(&reference, &holder).await, "{what}"),
+            5 => assert_eq!(revoke(store, name).await, revoke(&reference, name).await, "{what}"),
+            6 | 7 => assert_eq!(fence(store, &holder).await, fence(&reference, &holder).await, "{what}"),
             _ => assert_eq!(held(store, &names, now).await, held(&reference, &names, now).await, "{what}"),
         }
     }

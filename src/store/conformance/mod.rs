@@ -10,6 +10,7 @@ mod model;
 mod results;
 mod results_conditions;
 mod results_lists;
+mod results_newest;
 mod sessions;
 mod sessions_lists;
 
@@ -270,6 +271,13 @@ macro_rules! result_store_contract {
                     a_delete_spares_what_is_newer,
                     a_delete_observes_its_condition,
                 }
+                results_newest::{
+                    a_put_of_its_own_keeps_its_version_where_it_is_the_newest,
+                    a_put_of_its_own_comes_after_what_is_newer,
+                    a_condition_of_its_own_put_is_about_what_is_newer,
+                    a_put_of_its_own_comes_after_a_newer_deletion,
+                    a_deletion_of_its_own_comes_after_what_is_newer,
+                }
                 results_lists::{
                     an_empty_store_has_one_empty_page,
                     newest_and_oldest_first,
@@ -354,6 +362,7 @@ macro_rules! lease_store_contract {
                     a_renewal_needs_a_lease_that_has_not_ended,
                     an_end_frees_the_page,
                     a_lease_ends_once,
+                    a_revoked_lease_is_over,
                     fences_grow_whatever_the_clock_says,
                     a_token_is_good_in_its_namespace,
                     held_leases_come_in_the_order_of_the_keys,

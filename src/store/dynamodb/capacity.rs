@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use aws_sdk_dynamodb::types::ConsumedCapacity;
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::Intercept;
-use aws_smithy_runtime_api::client::interceptors::context::BeforeTransmitInterceptorContextRef;
+use aws_smithy_runtime_api::client::interceptors::context::{
+    BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextRef,
+};
 use aws_smithy_runtime_api::client::retries::RequestAttempts;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
@@ -168,13 +170,22 @@ fn units_of(thousandths: &AtomicU64) -> f64 {
     thousandths.load(Ordering::Relaxed) as f64 / 1000.0
 }
 
-/// Whether a request was tried more than once: then its first try may have happened although its answer was lost.
+/// Whether an earlier try of a request may have happened although its answer was lost. One that was refused, as a
+/// throttled one is, has not.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Retried(Arc<AtomicBool>);
+pub(super) struct Retried(Arc<Tries>);
+
+#[derive(Debug, Default)]
+struct Tries {
+    /// What became of the last try cannot be known.
+    is_unknown: AtomicBool,
+    /// The same of one before the last.
+    was_unknown: AtomicBool,
+}
 
 impl Retried {
     pub(super) fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.was_unknown.load(Ordering::Relaxed)
     }
 }
 
@@ -190,9 +201,20 @@ impl Intercept for Retried {
         _components: &RuntimeComponents,
         bag: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        if is_further(bag) {
-            self.0.store(true, Ordering::Relaxed);
+        if is_further(bag) && self.0.is_unknown.load(Ordering::Relaxed) {
+            self.0.was_unknown.store(true, Ordering::Relaxed);
         }
+        Ok(())
+    }
+
+    fn read_after_attempt(
+        &self,
+        context: &FinalizerInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _bag: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let is_refused = context.response().is_some_and(|response| response.status().is_client_error());
+        self.0.is_unknown.store(!is_refused, Ordering::Relaxed);
         Ok(())
     }
 }

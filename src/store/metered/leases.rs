@@ -62,6 +62,10 @@ impl LeaseStore for MeteredLeases {
         self.meter.account.time(&self.meter.end, self.inner.end(holder, ending)).await
     }
 
+    async fn revoke(&self, key: KeyId) -> Result<bool> {
+        self.meter.account.time(&self.meter.end, self.inner.revoke(key)).await
+    }
+
     async fn held(&self, keys: &[KeyId], now: Timestamp) -> Result<Vec<Option<Lease>>> {
         self.meter.account.time(&self.meter.held, self.inner.held(keys, now)).await
     }

@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use prometheus::{Histogram, IntCounterVec};
 
 use super::{
-    Condition, DeleteOutcome, Error, GetOptions, Hit, ListQuery, Look, Page, Put, PutOutcome, PutSession,
-    Result, ResultStore, SessionCondition, SessionDeleteOutcome, SessionPage, SessionPutOutcome,
+    Condition, DeleteOutcome, Error, GetOptions, Hit, ListQuery, Look, Page, Placed, Put, PutOutcome,
+    PutSession, Result, ResultStore, SessionCondition, SessionDeleteOutcome, SessionPage, SessionPutOutcome,
     SessionQuery, SessionStore, Status,
 };
 use crate::domain::session::{SessionId, SessionRecord};
@@ -156,8 +156,21 @@ impl ResultStore for Metered<dyn ResultStore> {
         self.meter.account.time(&self.meter.put, self.inner.put(put)).await
     }
 
+    async fn put_newest(&self, put: Put) -> Result<Placed<PutOutcome>> {
+        self.meter.account.time(&self.meter.put, self.inner.put_newest(put)).await
+    }
+
     async fn delete(&self, key: &Key, version: Version, condition: Condition) -> Result<DeleteOutcome> {
         self.meter.account.time(&self.meter.delete, self.inner.delete(key, version, condition)).await
+    }
+
+    async fn delete_newest(
+        &self,
+        key: &Key,
+        version: Version,
+        condition: Condition,
+    ) -> Result<Placed<DeleteOutcome>> {
+        self.meter.account.time(&self.meter.delete, self.inner.delete_newest(key, version, condition)).await
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Page> {

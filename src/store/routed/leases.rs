@@ -233,6 +233,24 @@ impl LeaseStore for RoutedLeases {
         Ok(was_held)
     }
 
+    async fn revoke(&self, key: KeyId) -> Result<bool> {
+        const OPERATION: &str = "lease_end";
+        let (shared, owner) = (&self.0, self.0.owner(key));
+        let is_here = shared.local.revoke(key).await?;
+        let was_there = shared.grants().remove(&key).is_some();
+        if owner == Side::Sqlite && !was_there {
+            shared.count_local(OPERATION, owner);
+            return Ok(is_here);
+        }
+        match shared.ask(owner, shared.remote.revoke(key)).await {
+            Ok(is_there) => {
+                shared.count_remote(OPERATION, owner);
+                Ok(is_here || is_there)
+            }
+            Err(error) => shared.untold(OPERATION, owner, is_here, error),
+        }
+    }
+
     /// Of leases that DynamoDB cannot tell of only those are held that it has granted through this process.
     async fn held(&self, keys: &[KeyId], now: Timestamp) -> Result<Vec<Option<Lease>>> {
         const OPERATION: &str = "lease_held";

@@ -40,12 +40,13 @@ use tokio_util::task::TaskTracker;
 
 use self::policy::{InForce, Routing};
 use self::remote::Remote;
+use self::write::Deletion;
 use super::circuit::CircuitState;
 use super::sqlite::SqliteStore;
 use super::sqlite::ledger::outbox::Queued;
 use super::{
-    Condition, DeleteOutcome, GetOptions, Health, Hit, LeaseStore, ListQuery, Look, Page, Put, PutOutcome,
-    Result, ResultStore, SessionStore, Status,
+    Condition, DeleteOutcome, GetOptions, Health, Hit, LeaseStore, ListQuery, Look, Page, Placed, Put,
+    PutOutcome, Result, ResultStore, SessionStore, Status, Versioning,
 };
 use crate::clock::Clock;
 use crate::domain::routing::Side;
@@ -208,11 +209,25 @@ impl ResultStore for Routed {
     }
 
     async fn put(&self, put: Put) -> Result<PutOutcome> {
-        self.0.put(put).await
+        self.0.put(put, Versioning::Fixed).await.map(|placed| placed.outcome)
+    }
+
+    async fn put_newest(&self, put: Put) -> Result<Placed<PutOutcome>> {
+        self.0.put(put, Versioning::Newest).await
     }
 
     async fn delete(&self, key: &Key, version: Version, condition: Condition) -> Result<DeleteOutcome> {
-        self.0.delete(key, version, condition).await
+        let deletion = Deletion { key, version, condition, versioning: Versioning::Fixed };
+        self.0.delete(deletion).await.map(|placed| placed.outcome)
+    }
+
+    async fn delete_newest(
+        &self,
+        key: &Key,
+        version: Version,
+        condition: Condition,
+    ) -> Result<Placed<DeleteOutcome>> {
+        self.0.delete(Deletion { key, version, condition, versioning: Versioning::Newest }).await
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Page> {

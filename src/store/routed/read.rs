@@ -109,8 +109,12 @@ impl Inner {
     async fn look_newer(self: &Arc<Self>, key: &Key, options: GetOptions) -> Result<Look<Hit>> {
         let known = self.known(key).await?;
         let is_reachable = !self.remote.circuit.is_open();
-        let plan = plan::read(Side::Dynamodb, local(&known), is_reachable);
+        let state = local(&known);
+        let plan = plan::read(Side::Dynamodb, state, is_reachable);
         match plan {
+            // What waits to be delivered may have been overtaken by another process, or be delivered by now and not
+            // noted: who reads past every copy is told.
+            Read::Absent | Read::LocalQueued if options.consistent && is_reachable => {}
             Read::Absent => {
                 self.count("get", Side::Sqlite, "queued");
                 return Ok(deleted(&known));
@@ -140,6 +144,7 @@ impl Inner {
                 }
             }
             Err(error) => match self.fallback(key, options).await? {
+                Some(hit) if state == Local::Newest => Ok(Look::Entry(Hit { via: Via::Queued, ..hit })),
                 Some(hit) => Ok(Look::Entry(hit)),
                 None if known.is_deleted() => Ok(deleted(&known)),
                 None => {

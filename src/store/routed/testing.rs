@@ -21,8 +21,8 @@ use crate::store::memory::MemoryStore;
 use crate::store::sqlite::{Options, SqliteStore};
 use crate::store::{
     Claimed, Condition, DeleteOutcome, Ending, Error, GetOptions, Hit, Holder, LeaseStore, ListQuery, Look,
-    Page, Put, PutOutcome, PutSession, Renewed, Result, ResultStore, SessionCondition, SessionDeleteOutcome,
-    SessionPage, SessionPutOutcome, SessionQuery, SessionStore, Source, Status,
+    Page, Placed, Put, PutOutcome, PutSession, Renewed, Result, ResultStore, SessionCondition,
+    SessionDeleteOutcome, SessionPage, SessionPutOutcome, SessionQuery, SessionStore, Source, Status,
 };
 
 /// How the other side behaves.
@@ -105,8 +105,21 @@ impl ResultStore for Across {
         self.pass(ResultStore::put(&self.store, put)).await
     }
 
+    async fn put_newest(&self, put: Put) -> Result<Placed<PutOutcome>> {
+        self.pass(self.store.put_newest(put)).await
+    }
+
     async fn delete(&self, key: &Key, version: Version, condition: Condition) -> Result<DeleteOutcome> {
         self.pass(ResultStore::delete(&self.store, key, version, condition)).await
+    }
+
+    async fn delete_newest(
+        &self,
+        key: &Key,
+        version: Version,
+        condition: Condition,
+    ) -> Result<Placed<DeleteOutcome>> {
+        self.pass(self.store.delete_newest(key, version, condition)).await
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Page> {
@@ -168,6 +181,10 @@ impl LeaseStore for Across {
         self.pass(self.store.end(holder, ending)).await
     }
 
+    async fn revoke(&self, key: KeyId) -> Result<bool> {
+        self.pass(self.store.revoke(key)).await
+    }
+
     async fn held(&self, keys: &[KeyId], now: Timestamp) -> Result<Vec<Option<Lease>>> {
         self.pass(self.store.held(keys, now)).await
     }
@@ -215,10 +232,28 @@ impl Street {
 
     /// Another process, which shares what is across and has a database of its own.
     pub(crate) async fn beside(other: &Self, policy: Policy) -> Self {
+        Self::beside_at(other, policy, other.clock.clone()).await
+    }
+
+    /// The same with a clock of its own.
+    pub(crate) async fn beside_at(other: &Self, policy: Policy, clock: Clock) -> Self {
         let metrics = Metrics::new();
-        let (here, held) = database(&other.clock, &metrics);
-        let mut street = Self::over(here, other.across.clone(), policy, other.clock.clone(), metrics).await;
+        let (here, held) = database(&clock, &metrics);
+        let mut street = Self::over(here, other.across.clone(), policy, clock, metrics).await;
         street.held = vec![held];
+        street
+    }
+
+    /// The process started again, with another clock.
+    pub(crate) async fn again_at(self, policy: Policy, clock: Clock) -> Self {
+        self.rest().await;
+        let Self { routed, here, across, held, .. } = self;
+        drop((routed, here));
+        let options = Options { tombstone_seconds: TOMBSTONE_SECONDS, ..options(held[0].path()) };
+        let metrics = Metrics::new();
+        let here = SqliteStore::open(&options, &clock, &metrics).expect("opens");
+        let mut street = Self::over(here, across, policy, clock, metrics).await;
+        street.held = held;
         street
     }
 
@@ -277,11 +312,16 @@ impl Street {
 
     /// Delivers the outbox, and says how many rows were settled.
     pub(crate) async fn relay(&self) -> usize {
-        self.rest().await;
-        let mut settled = 0;
         self.clock.set(self.clock.now().plus_secs(100));
+        self.relay_now().await
+    }
+
+    /// The same without waiting for what is not due yet: no time goes by.
+    pub(crate) async fn relay_now(&self) -> usize {
+        self.rest().await;
+        let (mut settled, due) = (0, self.clock.now().plus_secs(100));
         for _ in 0..100 {
-            let rows = self.here.outbox_due(self.clock.now(), 100).await.expect("read");
+            let rows = self.here.outbox_due(due, 100).await.expect("read");
             if rows.is_empty() {
                 break;
             }
@@ -289,9 +329,7 @@ impl Street {
                 use crate::store::sqlite::ledger::outbox::Tried;
                 let tried = match self.routed.settle(&row.what).await {
                     Ok(_) => Tried::Delivered { version: row.version },
-                    Err(error) => {
-                        Tried::Later { due_at: self.clock.now().plus_secs(1), error: error.to_string() }
-                    }
+                    Err(error) => Tried::Later { due_at: due.plus_secs(1), error: error.to_string() },
                 };
                 settled += usize::from(matches!(tried, Tried::Delivered { .. }));
                 self.here.outbox_tried(vec![(row.what.id(), tried)]).await.expect("written");

@@ -10,8 +10,10 @@ use super::remote::Patience;
 use crate::domain::routing::Side;
 use crate::domain::{Key, Timestamp, Version};
 use crate::store::sqlite::ledger::outbox::{Queued, Tried};
-use crate::store::sqlite::ledger::{Beside, Fenced};
-use crate::store::{Condition, DeleteOutcome, Error, GetOptions, Look, Put, PutOutcome, Result, dynamodb};
+use crate::store::sqlite::ledger::{Beside, Fenced, Known};
+use crate::store::{
+    Condition, DeleteOutcome, Error, GetOptions, Look, Placed, Put, PutOutcome, Result, Versioning, dynamodb,
+};
 
 /// How often a write is planned anew when the policy changes under it.
 pub(super) const PLANS: usize = 100;
@@ -22,24 +24,41 @@ pub(super) const CHANGING: Duration = Duration::from_millis(2);
 /// How much longer than the owner may take the relay leaves a write alone that its own request is delivering.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// A deletion.
+#[derive(Clone, Debug)]
+pub(super) struct Deletion<'k> {
+    pub(super) key: &'k Key,
+    pub(super) version: Version,
+    pub(super) condition: Condition,
+    pub(super) versioning: Versioning,
+}
+
 impl Inner {
     /// Stores an entry.
-    pub(super) async fn put(self: &Arc<Self>, put: Put) -> Result<PutOutcome> {
+    pub(super) async fn put(
+        self: &Arc<Self>,
+        put: Put,
+        versioning: Versioning,
+    ) -> Result<Placed<PutOutcome>> {
         for _ in 0..PLANS {
             let policy = self.in_force();
-            if let Fenced::Done(outcome) = self.put_under(put.clone(), &policy).await? {
-                return Ok(outcome);
+            if let Fenced::Done(placed) = self.put_under(put.clone(), versioning, &policy).await? {
+                return Ok(placed);
             }
             tokio::time::sleep(CHANGING).await;
         }
         Err(restless())
     }
 
-    async fn put_under(self: &Arc<Self>, put: Put, policy: &InForce) -> Result<Fenced<PutOutcome>> {
+    async fn put_under(
+        self: &Arc<Self>,
+        mut put: Put,
+        versioning: Versioning,
+        policy: &InForce,
+    ) -> Result<Fenced<Placed<PutOutcome>>> {
         let key = put.meta.key.clone();
         let is_conditional = put.condition != Condition::Any || put.frame.is_none();
         let plan = self.plan(&key, is_conditional, policy.policy.dual_write, policy);
-        let bound = Some(policy.generation);
         match plan {
             Write::LocalAndQueue | Write::LocalAndFloor => {
                 if is_conditional && self.bring_here(&key, policy).await? == Fenced::Outdated {
@@ -49,60 +68,98 @@ impl Inner {
                     Write::LocalAndQueue => Beside::Queue { due_at: self.clock.now() },
                     _ => Beside::Floor,
                 };
-                let outcome = self.database.put_beside(put, bound, beside).await?;
+                let placed = self.database.write_beside(put, versioning, policy.generation, beside).await?;
                 self.count("put", Side::Sqlite, "owner");
-                Ok(outcome)
+                Ok(placed)
             }
             Write::LocalThenDeliver => {
                 let beside = Beside::Queue { due_at: self.after_grace() };
-                match self.database.put_beside(put.clone(), bound, beside).await? {
-                    Fenced::Done(PutOutcome::Created | PutOutcome::Replaced | PutOutcome::Refreshed) => {
-                        self.deliver(put).await.map(Fenced::Done)
+                let local = self.database.write_beside(put.clone(), versioning, policy.generation, beside);
+                match local.await? {
+                    Fenced::Done(Placed { outcome, version }) if is_stored(outcome) => {
+                        put.meta.version = version;
+                        self.deliver(put, versioning).await.map(Fenced::Done)
                     }
                     decided => Ok(decided),
                 }
             }
-            Write::RemoteThenMirror => self.put_and_mirror(put).await.map(Fenced::Done),
+            Write::RemoteThenMirror => self.put_and_mirror(put, versioning).await.map(Fenced::Done),
             Write::RemoteThenSupersede { else_queue } => {
-                self.put_and_supersede(put, is_conditional, else_queue, policy).await
+                self.put_and_supersede(put, versioning, is_conditional, else_queue, policy).await
             }
-            Write::QueueOnly => self.queue(put, policy).await,
+            Write::QueueOnly => self.queue(put, versioning, policy).await,
             Write::Refuse => Err(self.refuse("put")),
         }
     }
 
+    /// Has DynamoDB take a write, and says under which version.
+    async fn give(&self, put: Put, versioning: Versioning) -> Result<Placed<PutOutcome>> {
+        let (version, bytes) = (put.meta.version, put.frame.as_ref().map_or(0, bytes::Bytes::len));
+        let results = &self.remote.results;
+        match versioning {
+            Versioning::Fixed => {
+                let outcome = self.remote.give(bytes, results.put(put)).await?;
+                Ok(Placed { outcome, version })
+            }
+            Versioning::Newest => self.remote.give(bytes, results.put_newest(put)).await,
+        }
+    }
+
     /// Delivers what SQLite has committed with a row in the outbox.
-    async fn deliver(self: &Arc<Self>, put: Put) -> Result<PutOutcome> {
-        let (id, version) = (put.meta.key.id(), put.meta.version);
-        let bytes = put.frame.as_ref().map_or(0, bytes::Bytes::len);
-        match self.remote.give(bytes, self.remote.results.put(put)).await {
-            Ok(PutOutcome::Superseded) => {
+    async fn deliver(self: &Arc<Self>, put: Put, versioning: Versioning) -> Result<Placed<PutOutcome>> {
+        let (id, here) = (put.meta.key.id(), put.meta.version);
+        match self.give(put.clone(), versioning).await {
+            Ok(placed) if placed.outcome == PutOutcome::Superseded => {
                 // Another instance was faster: the relay brings what it wrote.
                 self.count("put", Side::Dynamodb, "owner");
                 self.note(id, superseded(self.clock.now()));
-                Ok(PutOutcome::Superseded)
+                Ok(placed)
             }
-            Ok(outcome) => {
+            Ok(placed) => {
                 self.count("put", Side::Dynamodb, "owner");
-                self.note(id, Tried::Delivered { version });
-                Ok(outcome)
+                if placed.version == here {
+                    self.note(id, Tried::Delivered { version: here });
+                } else {
+                    // Another instance with a faster clock had written it before: SQLite has it under the version
+                    // that it has there. Until then, and if this process ends before, the relay fetches it.
+                    self.mirror(put, placed.version).await?;
+                }
+                Ok(placed)
             }
             Err(error) => {
                 self.count("put", Side::Sqlite, "queued");
                 self.note(id, Tried::Wait { due_at: self.clock.now(), error: error.to_string() });
-                Ok(PutOutcome::Queued)
+                Ok(Placed { outcome: PutOutcome::Queued, version: here })
             }
         }
     }
 
+    /// Has SQLite take what DynamoDB has taken under a version.
+    async fn mirror(self: &Arc<Self>, mut put: Put, version: Version) -> Result<()> {
+        let key = put.meta.key.clone();
+        (put.meta.version, put.condition) = (version, Condition::Any);
+        let local = self.database.put_beside(put, None, Beside::Settle).await?;
+        if local == Fenced::Done(PutOutcome::ConditionFailed) {
+            // Metadata of a body that SQLite does not have: it needs the whole entry.
+            self.settle(&key).await?;
+            self.note(key.id(), Tried::Delivered { version });
+        }
+        Ok(())
+    }
+
     /// Has the owner, DynamoDB, judge and take a write, and then SQLite.
-    async fn put_and_mirror(self: &Arc<Self>, put: Put) -> Result<PutOutcome> {
-        let (key, version) = (put.meta.key.clone(), put.meta.version);
-        self.bring_there(&key).await?;
-        self.database.intend(Queued::Result(key.clone()), version, self.after_grace()).await?;
-        let bytes = put.frame.as_ref().map_or(0, bytes::Bytes::len);
-        let outcome = match self.remote.give(bytes, self.remote.results.put(put.clone())).await {
-            Ok(outcome) => outcome,
+    async fn put_and_mirror(
+        self: &Arc<Self>,
+        mut put: Put,
+        versioning: Versioning,
+    ) -> Result<Placed<PutOutcome>> {
+        let key = put.meta.key.clone();
+        let known = self.known(&key).await?;
+        put.meta.version = self.version_above(put.meta.version, versioning, &known);
+        self.bring_there(&key, &known).await?;
+        self.database.intend(Queued::Result(key.clone()), put.meta.version, self.after_grace()).await?;
+        let placed = match self.give(put.clone(), versioning).await {
+            Ok(placed) => placed,
             Err(error) => {
                 self.count("put", Side::Dynamodb, "refused");
                 // It may have happened all the same: the relay finds out.
@@ -111,15 +168,9 @@ impl Inner {
             }
         };
         self.count("put", Side::Dynamodb, "owner");
-        match outcome {
+        match placed.outcome {
             PutOutcome::Created | PutOutcome::Replaced | PutOutcome::Refreshed => {
-                let mirrored = Put { condition: Condition::Any, ..put };
-                let local = self.database.put_beside(mirrored, None, Beside::Settle).await?;
-                if local == Fenced::Done(PutOutcome::ConditionFailed) {
-                    // Metadata of a body that SQLite does not have: it needs the whole entry.
-                    self.settle(&key).await?;
-                    self.note(key.id(), Tried::Delivered { version });
-                }
+                self.mirror(put, placed.version).await?;
             }
             PutOutcome::Superseded => {
                 self.note(key.id(), superseded(self.clock.now()));
@@ -129,35 +180,36 @@ impl Inner {
                 self.note(key.id(), unsettled(self.clock.now()));
             }
         }
-        Ok(outcome)
+        Ok(placed)
     }
 
     /// Has the owner, DynamoDB, take a write; what SQLite has of the key goes.
     async fn put_and_supersede(
         self: &Arc<Self>,
         mut put: Put,
+        versioning: Versioning,
         is_conditional: bool,
         else_queue: bool,
         policy: &InForce,
-    ) -> Result<Fenced<PutOutcome>> {
-        let (key, version) = (put.meta.key.clone(), put.meta.version);
+    ) -> Result<Fenced<Placed<PutOutcome>>> {
+        let key = put.meta.key.clone();
         let known = self.known(&key).await?;
+        put.meta.version = self.version_above(put.meta.version, versioning, &known);
         if is_conditional {
-            self.bring_there(&key).await?;
+            self.bring_there(&key, &known).await?;
         } else if known.held.is_some()
             && let Some(Some(before)) = self.local_results.get_metas(std::slice::from_ref(&key)).await?.pop()
         {
             put.meta.created_at = put.meta.created_at.min(before.created_at);
         }
         if known.would_answer() {
-            self.database.intend(Queued::Result(key.clone()), version, self.after_grace()).await?;
+            self.database.intend(Queued::Result(key.clone()), put.meta.version, self.after_grace()).await?;
         }
-        let bytes = put.frame.as_ref().map_or(0, bytes::Bytes::len);
-        let outcome = match self.remote.give(bytes, self.remote.results.put(put.clone())).await {
-            Ok(outcome) => outcome,
+        let Placed { outcome, version } = match self.give(put.clone(), versioning).await {
+            Ok(placed) => placed,
             Err(error) if else_queue && !error.is_of_the_request() => {
                 tracing::debug!(%error, "a write whose owner does not answer is queued");
-                return self.queue(put, policy).await;
+                return self.queue(put, versioning, policy).await;
             }
             Err(error) => {
                 self.count("put", Side::Dynamodb, "refused");
@@ -169,7 +221,8 @@ impl Inner {
             }
         };
         self.count("put", Side::Dynamodb, "owner");
-        if !matches!(outcome, PutOutcome::Created | PutOutcome::Replaced | PutOutcome::Refreshed) {
+        let done = |outcome| Ok(Fenced::Done(Placed { outcome, version }));
+        if !is_stored(outcome) {
             if known.would_answer() {
                 self.note(
                     key.id(),
@@ -180,7 +233,7 @@ impl Inner {
                     },
                 );
             }
-            return Ok(Fenced::Done(outcome));
+            return done(outcome);
         }
         // Asked again: a write that was queued meanwhile is known by now. A copy of what was there before may still be
         // on its way to SQLite, by a reader under another policy or by a migration: then a tombstone awaits it.
@@ -189,33 +242,33 @@ impl Inner {
             self.database.supersede(&key, version, false).await?;
         }
         let replaced = outcome == PutOutcome::Created && known.held.is_some();
-        Ok(Fenced::Done(if replaced { PutOutcome::Replaced } else { outcome }))
+        done(if replaced { PutOutcome::Replaced } else { outcome })
     }
 
     /// Keeps a write for the owner, DynamoDB, which does not answer.
-    async fn queue(&self, put: Put, policy: &InForce) -> Result<Fenced<PutOutcome>> {
+    async fn queue(
+        &self,
+        put: Put,
+        versioning: Versioning,
+        policy: &InForce,
+    ) -> Result<Fenced<Placed<PutOutcome>>> {
         let beside = Beside::Queue { due_at: self.clock.now() };
-        let outcome = self.database.put_beside(put, Some(policy.generation), beside).await?;
+        let queued = self.database.write_beside(put, versioning, policy.generation, beside).await?;
         self.count("put", Side::Sqlite, "queued");
-        Ok(match outcome {
-            Fenced::Done(PutOutcome::Created | PutOutcome::Replaced | PutOutcome::Refreshed) => {
-                Fenced::Done(PutOutcome::Queued)
+        Ok(match queued {
+            Fenced::Done(placed) if is_stored(placed.outcome) => {
+                Fenced::Done(Placed { outcome: PutOutcome::Queued, ..placed })
             }
             decided => decided,
         })
     }
 
     /// Deletes an entry: on both sides, whatever the policy says of other writes.
-    pub(super) async fn delete(
-        self: &Arc<Self>,
-        key: &Key,
-        version: Version,
-        condition: Condition,
-    ) -> Result<DeleteOutcome> {
+    pub(super) async fn delete(self: &Arc<Self>, deletion: Deletion<'_>) -> Result<Placed<DeleteOutcome>> {
         for _ in 0..PLANS {
             let policy = self.in_force();
-            if let Fenced::Done(outcome) = self.delete_under(key, version, &condition, &policy).await? {
-                return Ok(outcome);
+            if let Fenced::Done(placed) = self.delete_under(deletion.clone(), &policy).await? {
+                return Ok(placed);
             }
             tokio::time::sleep(CHANGING).await;
         }
@@ -224,53 +277,54 @@ impl Inner {
 
     async fn delete_under(
         self: &Arc<Self>,
-        key: &Key,
-        version: Version,
-        condition: &Condition,
+        deletion: Deletion<'_>,
         policy: &InForce,
-    ) -> Result<Fenced<DeleteOutcome>> {
-        let is_conditional = *condition != Condition::Any;
+    ) -> Result<Fenced<Placed<DeleteOutcome>>> {
+        let key = deletion.key;
+        let is_conditional = deletion.condition != Condition::Any;
         let plan = self.plan(key, is_conditional, true, policy);
-        let here = |due_at| {
-            let beside = Beside::Queue { due_at };
-            self.database.delete_beside(key, version, condition.clone(), Some(policy.generation), beside)
-        };
         match plan {
             Write::LocalAndQueue | Write::LocalAndFloor => {
                 if is_conditional && self.bring_here(key, policy).await? == Fenced::Outdated {
                     return Ok(Fenced::Outdated);
                 }
-                let outcome = here(self.clock.now()).await?;
+                let placed = self.delete_here(&deletion, policy, self.clock.now()).await?;
                 self.count("delete", Side::Sqlite, "owner");
-                Ok(outcome)
+                Ok(placed)
             }
             Write::LocalThenDeliver => {
-                let Fenced::Done(local) = here(self.after_grace()).await? else {
+                let Fenced::Done(local) = self.delete_here(&deletion, policy, self.after_grace()).await?
+                else {
                     return Ok(Fenced::Outdated);
                 };
-                let call = self.remote.results.delete(key, version, Condition::Any);
-                Ok(Fenced::Done(match self.remote.ask(Patience::Owner, call).await {
+                let deletion = Deletion { version: local.version, condition: Condition::Any, ..deletion };
+                Ok(Fenced::Done(match self.erase(&deletion).await {
                     Ok(remote) => {
                         self.count("delete", Side::Dynamodb, "owner");
-                        self.note(key.id(), Tried::Delivered { version });
-                        if local == DeleteOutcome::Deleted { local } else { remote }
+                        if remote.version > local.version {
+                            self.database.supersede(key, remote.version, true).await?;
+                        } else {
+                            self.note(key.id(), Tried::Delivered { version: local.version });
+                        }
+                        let was_here = local.outcome == DeleteOutcome::Deleted;
+                        if was_here { Placed { version: remote.version, ..local } } else { remote }
                     }
                     Err(error) => {
                         self.count("delete", Side::Sqlite, "queued");
                         let due_at = self.clock.now();
                         self.note(key.id(), Tried::Wait { due_at, error: error.to_string() });
-                        DeleteOutcome::Queued
+                        Placed { outcome: DeleteOutcome::Queued, ..local }
                     }
                 }))
             }
             Write::RemoteThenMirror | Write::RemoteThenSupersede { .. } => {
-                self.delete_there(key, version, condition).await.map(Fenced::Done)
+                self.delete_there(deletion).await.map(Fenced::Done)
             }
             Write::QueueOnly => {
-                let outcome = here(self.clock.now()).await?;
+                let placed = self.delete_here(&deletion, policy, self.clock.now()).await?;
                 self.count("delete", Side::Sqlite, "queued");
-                Ok(match outcome {
-                    Fenced::Done(_) => Fenced::Done(DeleteOutcome::Queued),
+                Ok(match placed {
+                    Fenced::Done(placed) => Fenced::Done(Placed { outcome: DeleteOutcome::Queued, ..placed }),
                     Fenced::Outdated => Fenced::Outdated,
                 })
             }
@@ -278,32 +332,67 @@ impl Inner {
         }
     }
 
+    /// Deletes in SQLite, with a row in the outbox.
+    async fn delete_here(
+        &self,
+        deletion: &Deletion<'_>,
+        policy: &InForce,
+        due_at: Timestamp,
+    ) -> Result<Fenced<Placed<DeleteOutcome>>> {
+        let Deletion { key, version, condition, versioning } = deletion.clone();
+        let what = (key, version, condition);
+        self.database.erase_beside(what, versioning, policy.generation, Beside::Queue { due_at }).await
+    }
+
+    /// Deletes in DynamoDB, and says under which version.
+    async fn erase(&self, deletion: &Deletion<'_>) -> Result<Placed<DeleteOutcome>> {
+        let Deletion { key, version, condition, versioning } = deletion.clone();
+        let results = &self.remote.results;
+        match versioning {
+            Versioning::Fixed => {
+                let call = results.delete(key, version, condition);
+                let outcome = self.remote.ask(Patience::Owner, call).await?;
+                Ok(Placed { outcome, version })
+            }
+            Versioning::Newest => {
+                self.remote.ask(Patience::Owner, results.delete_newest(key, version, condition)).await
+            }
+        }
+    }
+
     /// Has the owner, DynamoDB, judge and delete, and then SQLite.
-    async fn delete_there(
-        self: &Arc<Self>,
-        key: &Key,
-        version: Version,
-        condition: &Condition,
-    ) -> Result<DeleteOutcome> {
-        self.bring_there(key).await?;
-        self.database.intend(Queued::Result(key.clone()), version, self.after_grace()).await?;
-        let call = self.remote.results.delete(key, version, condition.clone());
-        match self.remote.ask(Patience::Owner, call).await {
-            Ok(DeleteOutcome::ConditionFailed) => {
+    async fn delete_there(self: &Arc<Self>, mut deletion: Deletion<'_>) -> Result<Placed<DeleteOutcome>> {
+        let key = deletion.key;
+        let known = self.known(key).await?;
+        deletion.version = self.version_above(deletion.version, deletion.versioning, &known);
+        self.bring_there(key, &known).await?;
+        self.database.intend(Queued::Result(key.clone()), deletion.version, self.after_grace()).await?;
+        match self.erase(&deletion).await {
+            Ok(placed) if placed.outcome == DeleteOutcome::ConditionFailed => {
                 self.count("delete", Side::Dynamodb, "owner");
                 self.note(key.id(), unsettled(self.clock.now()));
-                Ok(DeleteOutcome::ConditionFailed)
+                Ok(placed)
             }
-            Ok(outcome) => {
+            Ok(placed) => {
                 self.count("delete", Side::Dynamodb, "owner");
-                self.database.supersede(key, version, true).await?;
-                Ok(outcome)
+                self.database.supersede(key, placed.version, true).await?;
+                Ok(placed)
             }
             Err(error) => {
                 self.count("delete", Side::Dynamodb, "refused");
                 self.note(key.id(), Tried::Wait { due_at: self.clock.now(), error: error.to_string() });
                 Err(error)
             }
+        }
+    }
+
+    /// The version of a write that came with `given`: a client's own is after all that SQLite knows of its key.
+    fn version_above(&self, given: Version, versioning: Versioning, known: &Known) -> Version {
+        match known.newest() {
+            Some(newest) if versioning == Versioning::Newest && newest >= given => {
+                self.clock.version_above(newest)
+            }
+            _ => given,
         }
     }
 
@@ -343,8 +432,7 @@ impl Inner {
     }
 
     /// Before DynamoDB judges a condition: it must have what SQLite knows.
-    async fn bring_there(self: &Arc<Self>, key: &Key) -> Result<()> {
-        let known = self.known(key).await?;
+    async fn bring_there(self: &Arc<Self>, key: &Key, known: &Known) -> Result<()> {
         let Some(newest) = known.held.max(known.tombstone.map(|tombstone| tombstone.version)) else {
             return Ok(());
         };
@@ -383,6 +471,10 @@ impl Inner {
             format!("it owns the key and cannot be reached ({}), and nobody can write for it", status.error);
         Error::Unavailable { backend: dynamodb::BACKEND, detail }
     }
+}
+
+const fn is_stored(outcome: PutOutcome) -> bool {
+    matches!(outcome, PutOutcome::Created | PutOutcome::Replaced | PutOutcome::Refreshed)
 }
 
 fn unsettled(now: Timestamp) -> Tried {

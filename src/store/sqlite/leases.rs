@@ -107,6 +107,24 @@ impl LeaseStore for SqliteStore {
         .await
     }
 
+    async fn revoke(&self, key: KeyId) -> Result<bool> {
+        // Most keys have none, and nothing is to be written.
+        if self.read(move |connection| find(connection, key)).await?.is_none() {
+            return Ok(false);
+        }
+        self.write(WEIGHT, move |connection, _| {
+            let lease = match find(connection, key) {
+                Ok(lease) => lease,
+                Err(error) => return Ok(Err(error)),
+            };
+            if let Some(lease) = &lease {
+                save(connection, &Lease { state: LeaseState::Released, ..lease.clone() })?;
+            }
+            Ok(Ok(lease.is_some_and(|lease| lease.state == LeaseState::Held)))
+        })
+        .await
+    }
+
     async fn held(&self, keys: &[KeyId], now: Timestamp) -> Result<Vec<Option<Lease>>> {
         let mut held = vec![None; keys.len()];
         if !self.0.last_end.is_after(now) {

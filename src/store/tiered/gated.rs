@@ -121,8 +121,21 @@ impl ResultStore for Gated {
         Self::through(&self.writes, ResultStore::put(&self.store, put)).await
     }
 
+    async fn put_newest(&self, put: Put) -> Result<Placed<PutOutcome>> {
+        Self::through(&self.writes, self.store.put_newest(put)).await
+    }
+
     async fn delete(&self, key: &Key, version: Version, condition: Condition) -> Result<DeleteOutcome> {
         Self::through(&self.writes, ResultStore::delete(&self.store, key, version, condition)).await
+    }
+
+    async fn delete_newest(
+        &self,
+        key: &Key,
+        version: Version,
+        condition: Condition,
+    ) -> Result<Placed<DeleteOutcome>> {
+        Self::through(&self.writes, self.store.delete_newest(key, version, condition)).await
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Page> {
@@ -159,8 +172,21 @@ impl ResultStore for Relabelled {
         ResultStore::put(&self.0, put).await
     }
 
+    async fn put_newest(&self, put: Put) -> Result<Placed<PutOutcome>> {
+        self.0.put_newest(put).await
+    }
+
     async fn delete(&self, key: &Key, version: Version, condition: Condition) -> Result<DeleteOutcome> {
         ResultStore::delete(&self.0, key, version, condition).await
+    }
+
+    async fn delete_newest(
+        &self,
+        key: &Key,
+        version: Version,
+        condition: Condition,
+    ) -> Result<Placed<DeleteOutcome>> {
+        self.0.delete_newest(key, version, condition).await
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Page> {

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Condition, DeleteOutcome, Error, GetOptions, Hit, ListQuery, Look, Page, Put, PutOutcome, Result,
+    Condition, DeleteOutcome, Error, GetOptions, Hit, ListQuery, Look, Page, Placed, Put, PutOutcome, Result,
     ResultStore, Source, Status, Via,
 };
 use crate::domain::{Entry, Key, KeyId, Meta, Version};
@@ -189,8 +189,8 @@ impl Tiered {
 
 impl Inner {
     /// Reads past the copy. One that hides damage goes: every reader is to see the same, so that one of them mends it.
-    async fn read(&self, key: &Key, options: GetOptions) -> Result<Option<Hit>> {
-        let found = self.behind.get(key, options).await;
+    async fn look(&self, key: &Key, options: GetOptions) -> Result<Look<Hit>> {
+        let found = self.behind.look(key, options).await;
         if let Err(Error::Corrupt { .. }) = found {
             self.copies.forget(&[key.id()]);
         }
@@ -255,6 +255,22 @@ impl Copies {
         (!shared || self.trust.is_none_or(|trust| read.elapsed() < trust)).then_some(hit)
     }
 
+    /// What a put does to the copy of its key.
+    fn settle(&self, outcome: PutOutcome) -> Settle {
+        match outcome {
+            // ConditionFailed too: the store may have swept or evicted what memory still holds, and a caller who reads
+            // that again would fail for ever.
+            PutOutcome::Created
+            | PutOutcome::Replaced
+            | PutOutcome::Refreshed
+            | PutOutcome::Queued
+            | PutOutcome::ConditionFailed => Settle::Forget,
+            // What has superseded it may be another's write, which this copy does not show.
+            PutOutcome::Superseded if self.trust.is_some() => Settle::Forget,
+            PutOutcome::Superseded => Settle::Leave,
+        }
+    }
+
     fn fits(&self, entry: &Entry) -> bool {
         entry.weight() <= self.max_bytes / LARGEST_SHARE
     }
@@ -314,13 +330,10 @@ impl Drop for LoadGuard<'_> {
 impl ResultStore for Tiered {
     async fn get(&self, key: &Key, options: GetOptions) -> Result<Option<Hit>> {
         if options.scan {
-            return self.0.read(key, options).await;
+            return Ok(self.0.look(key, options).await?.entry());
         }
         if options.consistent {
-            let (epoch, begun) = (self.0.copies.stripe(key.id()).epoch, Instant::now());
-            let found = self.0.read(key, options).await?;
-            self.0.copies.keep(key.id(), epoch, begun, found.as_ref());
-            return Ok(found);
+            return Ok(self.look(key, options).await?.entry());
         }
         if let Some(hit) = self.0.copies.copy(key.id()) {
             hit.heat.mark();
@@ -335,7 +348,14 @@ impl ResultStore for Tiered {
     }
 
     async fn look(&self, key: &Key, options: GetOptions) -> Result<Look<Hit>> {
-        self.0.behind.look(key, options).await
+        let (epoch, begun) = (self.0.copies.stripe(key.id()).epoch, Instant::now());
+        let found = self.0.look(key, options).await?;
+        // Only what was there when the read began may be kept.
+        if options.consistent && !options.scan {
+            let hit = if let Look::Entry(hit) = &found { Some(hit) } else { None };
+            self.0.copies.keep(key.id(), epoch, begun, hit);
+        }
+        Ok(found)
     }
 
     async fn look_metas(&self, keys: &[Key]) -> Result<Vec<Look<Meta>>> {
@@ -347,19 +367,19 @@ impl ResultStore for Tiered {
         let inner = Arc::clone(&self.0);
         self.write(id, async move {
             let outcome = inner.behind.put(put).await?;
-            let settle = match outcome {
-                // ConditionFailed too: the store may have swept or evicted what memory still holds, and a
-                // caller who reads that again would fail for ever.
-                PutOutcome::Created
-                | PutOutcome::Replaced
-                | PutOutcome::Refreshed
-                | PutOutcome::Queued
-                | PutOutcome::ConditionFailed => Settle::Forget,
-                // What has superseded it may be another's write, which this copy does not show.
-                PutOutcome::Superseded if inner.copies.trust.is_some() => Settle::Forget,
-                PutOutcome::Superseded => Settle::Leave,
-            };
+            let settle = inner.copies.settle(outcome);
             Ok((outcome, settle))
+        })
+        .await
+    }
+
+    async fn put_newest(&self, put: Put) -> Result<Placed<PutOutcome>> {
+        let id = put.meta.key.id();
+        let inner = Arc::clone(&self.0);
+        self.write(id, async move {
+            let placed = inner.behind.put_newest(put).await?;
+            let settle = inner.copies.settle(placed.outcome);
+            Ok((placed, settle))
         })
         .await
     }
@@ -370,6 +390,20 @@ impl ResultStore for Tiered {
         self.write(key.id(), async move {
             // Whatever the outcome: the store may have swept or evicted what memory still holds.
             Ok((inner.behind.delete(&key, version, condition).await?, Settle::Forget))
+        })
+        .await
+    }
+
+    async fn delete_newest(
+        &self,
+        key: &Key,
+        version: Version,
+        condition: Condition,
+    ) -> Result<Placed<DeleteOutcome>> {
+        let inner = Arc::clone(&self.0);
+        let key = key.clone();
+        self.write(key.id(), async move {
+            Ok((inner.behind.delete_newest(&key, version, condition).await?, Settle::Forget))
         })
         .await
     }

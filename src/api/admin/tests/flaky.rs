@@ -14,9 +14,9 @@ use crate::domain::work::{Work, WorkState, WorkStatus};
 use crate::domain::{Key, Meta, Namespace, Timestamp, Version};
 use crate::store::memory::MemoryStore;
 use crate::store::{
-    Condition, DeleteOutcome, Error, GetOptions, Hit, ListQuery, Page, Put, PutOutcome, PutSession, Result,
-    ResultStore, SessionCondition, SessionDeleteOutcome, SessionPage, SessionPutOutcome, SessionQuery,
-    SessionStore, Status,
+    Condition, DeleteOutcome, Error, GetOptions, Hit, ListQuery, Page, Placed, Put, PutOutcome, PutSession,
+    Result, ResultStore, SessionCondition, SessionDeleteOutcome, SessionPage, SessionPutOutcome,
+    SessionQuery, SessionStore, Status,
 };
 
 /// A store that answers nothing while it is dead.
@@ -59,8 +59,21 @@ impl ResultStore for Flaky {
         ResultStore::put(self.alive()?, put).await
     }
 
+    async fn put_newest(&self, put: Put) -> Result<Placed<PutOutcome>> {
+        self.alive()?.put_newest(put).await
+    }
+
     async fn delete(&self, key: &Key, version: Version, condition: Condition) -> Result<DeleteOutcome> {
         ResultStore::delete(self.alive()?, key, version, condition).await
+    }
+
+    async fn delete_newest(
+        &self,
+        key: &Key,
+        version: Version,
+        condition: Condition,
+    ) -> Result<Placed<DeleteOutcome>> {
+        self.alive()?.delete_newest(key, version, condition).await
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Page> {

@@ -68,6 +68,9 @@ impl LeaseStore for Leases {
         self.ends.fetch_add(1, Ordering::Relaxed);
         self.store.end(holder, ending).await
     }
+    async fn revoke(&self, key: KeyId) -> Result<bool> {
+        self.store.revoke(key).await
+    }
     async fn held(&self, keys: &[KeyId], now: Timestamp) -> Result<Vec<Option<Lease>>> {
         self.store.held(keys, now).await
     }
@@ -416,6 +419,32 @@ async fn parameters_are_checked() {
         assert_eq!((answer.problem(), &answer.body["field"]), ((400, "invalid_parameter"), &json!(field)));
     }
     assert_eq!(service.counted("won"), 0);
+}
+
+#[tokio::test]
+async fn a_deletion_ends_the_lease_of_the_page() {
+    let service = Service::new();
+    let page = format!("/v1/result?url={URL}");
+    // Before anything was stored, and after it was: nor is that write repeated.
+    for stores in [false, true] {
+        let lease = service.lease().await;
+        if stores {
+            assert_eq!(service.put(&lease, "first").await.status, 201);
+        }
+        assert_eq!(service.ask("DELETE", &page, &[("if-match", "\"x\"")], "").await.status, 412);
+        assert_eq!(service.ask("DELETE", &page, &[], "").await.status, 204);
+        assert_eq!(service.put(&lease, "first").await.problem(), (409, "lease_outdated"));
+        assert_eq!(service.get("").await.problem(), (404, "result_not_found"));
+        let next = service.lease().await;
+        assert_eq!(service.put(&next, "second").await.status, 201);
+        let purge = r#"{"prefix":"https://"}"#;
+        assert_eq!(service.ask("POST", "/v1/results/purge", &[], purge).await.status, 200);
+        assert_eq!(service.put(&next, "second").await.problem(), (409, "lease_outdated"));
+    }
+    // A deletion that was refused changes nothing.
+    let lease = service.lease().await;
+    assert_eq!(service.ask("DELETE", &page, &[("if-match", "*")], "").await.status, 412);
+    assert_eq!(service.put(&lease, "third").await.status, 201);
 }
 
 #[tokio::test]

@@ -90,7 +90,7 @@ async fn when_the_time_is_up_the_lease_is_held() {
 #[tokio::test]
 async fn what_others_do_in_a_shared_store_is_noticed() {
     let service = Service::with(Config::default(), true);
-    let claim = granted::claim(&service.api, &key(), 30).await.expect("memory").expect("free");
+    let claim = granted::claim(&service.api, &key(), 30, None).await.expect("memory").expect("free");
     let lease = claim.tell();
     let waiting: Vec<_> = (0..5).map(|_| service.waits("&lease=30&wait=20")).collect();
     service.until_so_many_wait(5).await;
@@ -100,7 +100,8 @@ async fn what_others_do_in_a_shared_store_is_noticed() {
         assert_eq!(answer.await.expect("answered").is(200).body["html"], "elsewhere");
     }
     service.at(100);
-    let lease = granted::claim(&service.api, &key(), 30).await.expect("memory").expect("it has ended").tell();
+    let lease =
+        granted::claim(&service.api, &key(), 30, None).await.expect("memory").expect("it has ended").tell();
     let waiting = service.waits("&lease=30&wait=20");
     service.until_so_many_wait(1).await;
     service.store.end(&granted::holder(&lease), Ending::Released).await.expect("memory");
@@ -118,7 +119,7 @@ async fn who_goes_is_granted_nothing() {
     service.ask("DELETE", &format!("/v1/leases/{lease}"), &[], "").await.is(204);
     assert_eq!(service.counted("won"), 1);
     // A grant that nobody was told of is given back.
-    drop(granted::claim(&service.api, &key(), 30).await.expect("memory").expect("free"));
+    drop(granted::claim(&service.api, &key(), 30, None).await.expect("memory").expect("free"));
     let begun = Instant::now();
     while service.store.held(&[key().id()], service.clock.now()).await.expect("memory")[0].is_some() {
         assert!(begun.elapsed() < Duration::from_secs(10));

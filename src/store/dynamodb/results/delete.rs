@@ -7,11 +7,11 @@ use super::super::pauses::Pauses;
 use super::Inner;
 use super::expression::Terms;
 use super::key::{self, URL};
-use super::put::{contended, entry_clause};
+use super::put::{contended, entry_clause, unknown};
 use super::requests::{Seen, Tell};
 use super::stored::{Met, tombstone};
 use crate::domain::{Key, Version};
-use crate::store::{Condition, DeleteOutcome, Result};
+use crate::store::{Condition, DeleteOutcome, Placed, Result, Versioning};
 
 /// How often a deletion is tried against what others have just written.
 const TRIES: usize = 16;
@@ -20,35 +20,47 @@ impl Inner {
     pub(super) async fn delete(
         &self,
         key: &Key,
-        version: Version,
+        mut version: Version,
         condition: &Condition,
-    ) -> Result<DeleteOutcome> {
+        versioning: Versioning,
+    ) -> Result<Placed<DeleteOutcome>> {
         let partition = key::partition(key);
         let mut seen = match self.delete_at_once(key, version, condition).await? {
-            Some(Ok(outcome)) => return Ok(outcome),
+            Some(Ok(outcome)) => return Ok(Placed { outcome, version }),
             Some(Err(seen)) => seen,
             None => Seen { item: self.get_item(&partition, true).await?, retried: false },
         };
         let mut pauses = Pauses::within(self.aws.operation_timeout());
+        let mut is_uncertain = false;
         for _ in 0..TRIES {
             let met = Met::of(seen.item, key);
-            // The first try of this very deletion happened, and its answer was lost.
-            if seen.retried && met.stamp().is_none() && met.version() == Some(version) {
-                return Ok(DeleteOutcome::Deleted);
+            is_uncertain |= seen.retried;
+            let is_there = met.stamp().is_some();
+            // An earlier try of this very deletion happened, and its answer was lost.
+            if is_uncertain && !is_there && met.version() == Some(version) {
+                return Ok(Placed { outcome: DeleteOutcome::Deleted, version });
+            }
+            let (is_own, is_conditional) = (versioning == Versioning::Newest, *condition != Condition::Any);
+            // It may have happened, and what is there may have come since: neither is an answer.
+            if is_uncertain && met.is_newer_than(version) && (is_conditional || (is_own && is_there)) {
+                return Err(unknown(key));
             }
             if !condition.holds(met.stamp()) {
-                return Ok(DeleteOutcome::ConditionFailed);
+                return Ok(Placed { outcome: DeleteOutcome::ConditionFailed, version });
             }
-            // A newer entry came after this delete was asked for: for the delete there is nothing left to do.
             if let Some(newer) = met.version().filter(|stored| *stored >= version) {
-                self.saw(newer);
-                return Ok(DeleteOutcome::Absent);
+                let above = self.version_above(newer, &met);
+                // It is deleted already; or what came after a deletion that is only repeated here stays.
+                if !is_there || !is_own {
+                    return Ok(Placed { outcome: DeleteOutcome::Absent, version: newer });
+                }
+                version = above;
             }
             let mut terms = Terms::default();
             let unchanged = terms.unchanged(met.told.as_ref());
+            let outcome = if is_there { DeleteOutcome::Deleted } else { DeleteOutcome::Absent };
             match self.put_item(self.tombstone(key, version), unchanged, terms, Tell::Met).await? {
-                Ok(_) if met.stamp().is_some() => return Ok(DeleteOutcome::Deleted),
-                Ok(_) => return Ok(DeleteOutcome::Absent),
+                Ok(_) => return Ok(Placed { outcome, version }),
                 Err(unmet) => seen = self.met(&partition, unmet).await?,
             }
             if !pauses.pause().await {

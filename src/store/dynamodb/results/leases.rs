@@ -53,6 +53,15 @@ impl LeaseStore for DynamodbResults {
         Ok(ended.is_ok())
     }
 
+    async fn revoke(&self, key: KeyId) -> Result<bool> {
+        let mut terms = Terms::default();
+        let condition = terms.exists(URL);
+        let update = format!("SET {}", terms.compare("state", "=", text(LeaseState::Released.as_str())));
+        let revoked = self.0.update_item(&partition(key), update, condition, terms, Tell::Old).await?;
+        let before = revoked.ok().flatten();
+        Ok(before.is_some_and(|item| read_text(&item, "state") == Some(LeaseState::Held.as_str())))
+    }
+
     async fn held(&self, keys: &[KeyId], now: Timestamp) -> Result<Vec<Option<Lease>>> {
         let distinct: HashSet<KeyId> = keys.iter().copied().collect();
         let partitions = distinct.into_iter().map(partition).collect();

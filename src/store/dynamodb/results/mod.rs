@@ -45,6 +45,7 @@ use self::body::Upkeep;
 use self::gather::Gather;
 use self::head::Form;
 use self::objects::Objects;
+use self::stored::Met;
 use super::failure::{Failure, Kind};
 use super::{Aws, BACKEND, Bucket};
 use crate::clock::Clock;
@@ -52,15 +53,12 @@ use crate::config::{Config, ResultsLayout};
 use crate::domain::{Key, Meta, Version};
 use crate::metrics::Metrics;
 use crate::store::{
-    Condition, DeleteOutcome, Error, GetOptions, Health, Hit, ListQuery, Look, Page, Put, PutOutcome, Result,
-    ResultStore, Status,
+    Condition, DeleteOutcome, Error, GetOptions, Health, Hit, ListQuery, Look, Page, Placed, Put, PutOutcome,
+    Result, ResultStore, Status, Versioning,
 };
 
 /// How long DynamoDB's own count of items and bytes is taken as it is: it renews it every six hours.
 const ESTIMATE_LIFE: Duration = Duration::from_mins(1);
-
-/// How far another instance's clock may be ahead of this one.
-const FASTEST_CLOCK_SECONDS: u64 = 3600;
 
 /// A key that no result can have: a result's key with a space in it has two.
 const NOBODY: &str = "status probe";
@@ -146,12 +144,13 @@ impl Inner {
         self.consistent || options.consistent
     }
 
-    /// Notes a version that was newer than a write of this process: the next one will be newer than that. A version
-    /// of the far future is not a clock that runs fast, but wrong, and must not be everybody's.
-    fn saw(&self, version: Version) {
-        if version < Version::first_of(self.clock.now().plus_secs(FASTEST_CLOCK_SECONDS)) {
-            self.clock.observe(version);
+    /// A version above a newer one that a write has met; later ones of this process will be, too. Not so above the time
+    /// that another program says: that is no version of any clock here.
+    fn version_above(&self, newer: Version, met: &Met) -> Version {
+        if met.has_own_version() {
+            self.clock.observe(newer);
         }
+        self.clock.version_above(newer)
     }
 
     /// A failure, with what helps against it.
@@ -217,11 +216,25 @@ impl ResultStore for DynamodbResults {
     }
 
     async fn put(&self, put: Put) -> Result<PutOutcome> {
-        self.0.put(put).await
+        self.0.put(put, Versioning::Fixed).await.map(|placed| placed.outcome)
+    }
+
+    async fn put_newest(&self, put: Put) -> Result<Placed<PutOutcome>> {
+        self.0.put(put, Versioning::Newest).await
     }
 
     async fn delete(&self, key: &Key, version: Version, condition: Condition) -> Result<DeleteOutcome> {
-        self.0.delete(key, version, &condition).await
+        let deleted = self.0.delete(key, version, &condition, Versioning::Fixed).await;
+        deleted.map(|placed| placed.outcome)
+    }
+
+    async fn delete_newest(
+        &self,
+        key: &Key,
+        version: Version,
+        condition: Condition,
+    ) -> Result<Placed<DeleteOutcome>> {
+        self.0.delete(key, version, &condition, Versioning::Newest).await
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Page> {

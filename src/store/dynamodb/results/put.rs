@@ -14,7 +14,7 @@ use super::requests::{Seen, Tell, Written};
 use super::stored::{Met, Stored, etag_of, salvaged};
 use crate::config::ResultsLayout;
 use crate::domain::{Etag, Key, Meta};
-use crate::store::{Condition, Error, Put, PutOutcome, Result};
+use crate::store::{Condition, Error, Placed, Put, PutOutcome, Result, Versioning};
 
 /// How often a write is tried against what others have just written.
 pub(super) const TRIES: usize = 16;
@@ -57,7 +57,7 @@ pub(super) enum Tried {
 }
 
 impl Inner {
-    pub(super) async fn put(&self, put: Put) -> Result<PutOutcome> {
+    pub(super) async fn put(&self, mut put: Put, mut versioning: Versioning) -> Result<Placed<PutOutcome>> {
         let partition = partition(&put.meta.key);
         let mut shape = put.frame.as_ref().map(|frame| self.shape_of(&put.meta, frame));
         let first = match (&put.frame, &shape) {
@@ -67,31 +67,47 @@ impl Inner {
             _ => None,
         };
         let mut seen = match first {
-            Some(Ok(outcome)) => return Ok(outcome),
+            Some(Ok(outcome)) => return Ok(Placed { outcome, version: put.meta.version }),
             Some(Err(seen)) => seen,
             None => Seen { item: self.get_item(&partition, true).await?, retried: false },
         };
         let mut pauses = Pauses::within(self.aws.operation_timeout());
+        let mut is_uncertain = false;
         for _ in 0..TRIES {
             let met = Met::of(seen.item, &put.meta.key);
-            if seen.retried && is_done(&put, &met) {
-                let created = matches!(put.condition, Condition::Absent(_));
-                return Ok(if created { PutOutcome::Created } else { PutOutcome::Replaced });
+            is_uncertain |= seen.retried;
+            if is_uncertain {
+                // What is met from here on may have come after it.
+                versioning = Versioning::Fixed;
+                if is_done(&put, &met) {
+                    let created = matches!(put.condition, Condition::Absent(_));
+                    let outcome = if created { PutOutcome::Created } else { PutOutcome::Replaced };
+                    return Ok(Placed { outcome, version: put.meta.version });
+                }
+                if put.condition != Condition::Any && met.is_newer_than(put.meta.version) {
+                    return Err(unknown(&put.meta.key));
+                }
             }
-            let mut outcome = decide(&put, &met);
+            if let Some(newer) = met.version().filter(|stored| *stored >= put.meta.version) {
+                let above = self.version_above(newer, &met);
+                if versioning == Versioning::Newest {
+                    put.meta.version = above;
+                }
+            }
+            let mut outcome = decide(&put, &met, versioning);
             if outcome == PutOutcome::ConditionFailed && self.finds_damage(&put, &met).await? {
                 outcome = PutOutcome::Replaced;
             }
-            if let (PutOutcome::Superseded, Some(newer)) = (outcome, met.version()) {
-                self.saw(newer);
-            }
+            let version = put.meta.version;
             let tried = match (outcome, &put.frame, &mut shape) {
                 (PutOutcome::Refreshed, frame, shape) => {
                     match (self.refresh(&partition, &put, &met).await?, frame, shape) {
                         (Tried::Gone, Some(frame), Some(shape)) => {
                             self.replace(&partition, &put.meta, frame, shape, &met).await?
                         }
-                        (Tried::Gone, ..) => return Ok(PutOutcome::ConditionFailed),
+                        (Tried::Gone, ..) => {
+                            return Ok(Placed { outcome: PutOutcome::ConditionFailed, version });
+                        }
                         (tried, ..) => tried,
                     }
                 }
@@ -101,17 +117,17 @@ impl Inner {
                             outcome = PutOutcome::Refreshed;
                             tried
                         }
-                        None => return Ok(outcome),
+                        None => return Ok(Placed { outcome, version }),
                     }
                 }
                 (PutOutcome::Created | PutOutcome::Replaced, Some(frame), Some(shape)) => {
                     self.replace(&partition, &put.meta, frame, shape, &met).await?
                 }
-                _ => return Ok(outcome),
+                _ => return Ok(Placed { outcome, version }),
             };
             match tried {
                 Tried::Unmet(now) => seen = now,
-                Tried::Done | Tried::Gone => return Ok(outcome),
+                Tried::Done | Tried::Gone => return Ok(Placed { outcome, version }),
             }
             if !pauses.pause().await {
                 break;
@@ -396,11 +412,12 @@ fn is_done(put: &Put, met: &Met) -> bool {
 }
 
 /// What a put comes to, against what is there.
-fn decide(put: &Put, met: &Met) -> PutOutcome {
+fn decide(put: &Put, met: &Met, versioning: Versioning) -> PutOutcome {
     let stamp = met.stamp();
+    let is_late = met.version().is_some_and(|version| version >= put.meta.version);
     if !put.condition.holds(stamp) {
         PutOutcome::ConditionFailed
-    } else if met.version().is_some_and(|version| version >= put.meta.version) {
+    } else if is_late && versioning == Versioning::Fixed {
         PutOutcome::Superseded
     } else if stamp.is_some_and(|stamp| stamp.etag == put.meta.etag) {
         PutOutcome::Refreshed
@@ -477,6 +494,15 @@ fn with_earlier_creation(meta: &Meta, met: &Met) -> Meta {
     let stored = met.stored.as_ref().and_then(Stored::meta).map(|stored| stored.created_at);
     let created_at = stored.map_or(meta.created_at, |stored| stored.min(meta.created_at));
     Meta { created_at, ..meta.clone() }
+}
+
+/// The answer to a try was lost, and what is there now is later than it.
+pub(super) fn unknown(key: &Key) -> Error {
+    let detail = format!(
+        "the answer to a write of {} was lost, and others have written it since: it may have happened",
+        key.id()
+    );
+    Error::Overloaded { backend: super::BACKEND, detail }
 }
 
 pub(super) fn contended(key: &Key) -> Error {

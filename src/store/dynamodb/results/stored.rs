@@ -3,7 +3,7 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::super::item::{Item, read_number, read_text, read_time};
-use super::super::plain;
+use super::super::plain::{self, PLAIN_ETAG};
 use super::body::{DIGEST, Place, digest_of};
 use super::expression::telling;
 use crate::domain::{Entry, Etag, Key, Layout, Meta, Validators, Version};
@@ -85,6 +85,18 @@ impl Met {
     /// What a condition looks at.
     pub(super) fn stamp(&self) -> Option<Stamp> {
         self.stored.as_ref().and_then(Stored::meta).map(Stamp::of)
+    }
+
+    /// Whether it was written after `version`, be it an entry or a deletion.
+    pub(super) fn is_newer_than(&self, version: Version) -> bool {
+        self.version().is_some_and(|met| met > version)
+    }
+
+    /// Whether its version was given by a clock, and not read from the times of another program.
+    pub(super) fn has_own_version(&self) -> bool {
+        let is_plain = matches!(self.stored, Some(Stored::Plain(_)));
+        let told = self.told.as_ref();
+        told.is_some_and(|told| told.contains_key("version") && (!is_plain || told.contains_key(PLAIN_ETAG)))
     }
 
     /// The version that a write has to exceed.

@@ -1,5 +1,6 @@
 //! The router, case by case, and against a model.
 
+mod clocks;
 mod leases;
 mod model;
 

@@ -48,6 +48,14 @@ pub enum Fenced<T> {
 }
 
 impl<T> Fenced<T> {
+    /// What came of what was done.
+    pub(super) fn map<U>(self, map: impl FnOnce(T) -> U) -> Fenced<U> {
+        match self {
+            Self::Done(outcome) => Fenced::Done(map(outcome)),
+            Self::Outdated => Fenced::Outdated,
+        }
+    }
+
     /// What came of a write that was bound to no policy.
     pub(super) fn unbound(self) -> T {
         match self {

@@ -4,10 +4,11 @@ use rusqlite::Connection;
 
 use super::outbox::Queued;
 use super::{Beside, Tombstone, queue, tombstone};
+use crate::clock::Clock;
 use crate::domain::{KeyId, Timestamp, Version};
-use crate::store::Result;
 use crate::store::sqlite::SqliteStore;
 use crate::store::sqlite::writer::Totals;
+use crate::store::{Result, Versioning};
 
 /// What the ledger is opened with.
 #[derive(Clone, Copy, Debug)]
@@ -19,10 +20,13 @@ pub(in crate::store::sqlite) struct Limits {
 }
 
 /// See above.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::store::sqlite) struct Terms {
     generation: Option<u64>,
     beside: Beside,
+    versioning: Versioning,
+    /// Draws the versions of clients' own writes.
+    clock: Clock,
     /// Whether a deletion leaves a tombstone.
     remembers: bool,
     /// When the write came.
@@ -35,7 +39,27 @@ impl Terms {
     pub(in crate::store::sqlite) fn plain(store: &SqliteStore) -> Self {
         let limits = store.0.limits;
         let remembers = limits.tombstone_seconds > 0;
-        Self { generation: None, beside: Beside::Nothing, remembers, now: store.0.clock.now(), limits }
+        let (clock, now) = (store.0.clock.clone(), store.0.clock.now());
+        let (beside, versioning) = (Beside::Nothing, Versioning::Fixed);
+        Self { generation: None, beside, versioning, clock, remembers, now, limits }
+    }
+
+    /// The same for a write of this kind.
+    pub(in crate::store::sqlite) fn of(self, versioning: Versioning) -> Self {
+        Self { versioning, ..self }
+    }
+
+    /// Whether the write comes after all that it meets.
+    pub(in crate::store::sqlite) fn is_newest(&self) -> bool {
+        self.versioning == Versioning::Newest
+    }
+
+    /// The version of a write that came with `given`, where the newest of its key is `met`.
+    pub(in crate::store::sqlite) fn version(&self, given: Version, met: Option<Version>) -> Version {
+        match met {
+            Some(met) if self.is_newest() && met >= given => self.clock.version_above(met),
+            _ => given,
+        }
     }
 
     /// Those of a router's.
@@ -71,7 +95,7 @@ impl Terms {
     ) -> rusqlite::Result<()> {
         if self.beside == Beside::Floor {
             let floor = Tombstone { version, deleted: false };
-            tombstone::raise(connection, id, floor, self.limits.tombstone_seconds)?;
+            tombstone::raise(connection, id, floor, (self.now, self.limits.tombstone_seconds))?;
         } else if found.is_some_and(|found| found.deleted) {
             tombstone::revive(connection, id)?;
         }
@@ -88,7 +112,7 @@ impl Terms {
     ) -> rusqlite::Result<()> {
         if self.remembers {
             let deletion = Tombstone { version, deleted: true };
-            tombstone::raise(connection, id, deletion, self.limits.tombstone_seconds)?;
+            tombstone::raise(connection, id, deletion, (self.now, self.limits.tombstone_seconds))?;
         }
         self.outbox(connection, totals, what, id, version)
     }

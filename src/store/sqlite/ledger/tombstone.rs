@@ -3,6 +3,7 @@
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::Tombstone;
+use crate::clock::FASTEST_CLOCK_SECONDS;
 use crate::domain::{KeyId, Timestamp, Version};
 use crate::store::sqlite::rows::{signed, unsigned};
 
@@ -24,10 +25,11 @@ pub(super) fn raise(
     connection: &Connection,
     id: KeyId,
     tombstone: Tombstone,
-    seconds: u64,
+    (now, seconds): (Timestamp, u64),
 ) -> rusqlite::Result<()> {
-    // Nothing that it stops was written later than the instant in its version.
-    let expires_at = tombstone.version.at().plus_secs(seconds);
+    // Nothing that it stops was written later than the instant in its version, unless that is of a wrong clock.
+    let latest = now.plus_secs(FASTEST_CLOCK_SECONDS);
+    let expires_at = tombstone.version.at().min(latest).plus_secs(seconds);
     connection
         .prepare_cached(
             "insert into tombstones (id, version, deleted, expires_at) values (?1, ?2, ?3, ?4)

@@ -11,8 +11,8 @@ use crate::store::sqlite::results::Existing;
 use crate::store::sqlite::rows::{readable, unsigned};
 use crate::store::sqlite::sessions::{DeleteSession, Stored};
 use crate::store::{
-    Condition, DeleteOutcome, Put, PutOutcome, PutSession, Result, SessionCondition, SessionDeleteOutcome,
-    SessionPutOutcome,
+    Condition, DeleteOutcome, Placed, Put, PutOutcome, PutSession, Result, SessionCondition,
+    SessionDeleteOutcome, SessionPutOutcome, Versioning,
 };
 
 impl SqliteStore {
@@ -61,7 +61,22 @@ impl SqliteStore {
         generation: Option<u64>,
         beside: Beside,
     ) -> Result<Fenced<PutOutcome>> {
-        self.put_on(put, Terms::routed(self, generation, beside)).await
+        let put = self.put_on(put, Terms::routed(self, generation, beside)).await?;
+        Ok(put.map(|placed| placed.outcome))
+    }
+
+    /// As [`SqliteStore::put_beside`], of either kind, and says under which version.
+    ///
+    /// # Errors
+    /// As [`SqliteStore::put_beside`].
+    pub async fn write_beside(
+        &self,
+        put: Put,
+        versioning: Versioning,
+        generation: u64,
+        beside: Beside,
+    ) -> Result<Fenced<Placed<PutOutcome>>> {
+        self.put_on(put, Terms::routed(self, Some(generation), beside).of(versioning)).await
     }
 
     /// As [`crate::store::ResultStore::delete`], and leaves a tombstone of `version` whether or not there was an entry
@@ -77,7 +92,24 @@ impl SqliteStore {
         generation: Option<u64>,
         beside: Beside,
     ) -> Result<Fenced<DeleteOutcome>> {
-        self.delete_on(key, version, condition, Terms::routed(self, generation, beside)).await
+        let deleted =
+            self.delete_on(key, version, condition, Terms::routed(self, generation, beside)).await?;
+        Ok(deleted.map(|placed| placed.outcome))
+    }
+
+    /// As [`SqliteStore::delete_beside`], of either kind, and says under which version.
+    ///
+    /// # Errors
+    /// As [`SqliteStore::put_beside`].
+    pub async fn erase_beside(
+        &self,
+        (key, version, condition): (&Key, Version, Condition),
+        versioning: Versioning,
+        generation: u64,
+        beside: Beside,
+    ) -> Result<Fenced<Placed<DeleteOutcome>>> {
+        let terms = Terms::routed(self, Some(generation), beside).of(versioning);
+        self.delete_on(key, version, condition, terms).await
     }
 
     /// Removes what is older than `version`: the other side has that version, or a deletion of it. Leaves a tombstone,
@@ -86,7 +118,8 @@ impl SqliteStore {
     /// # Errors
     /// As any write.
     pub async fn supersede(&self, key: &Key, version: Version, deleted: bool) -> Result<()> {
-        let (key, seconds) = (key.clone(), self.0.limits.tombstone_seconds);
+        let key = key.clone();
+        let life = (self.0.clock.now(), self.0.limits.tombstone_seconds);
         self.write(0, move |connection, totals| {
             totals.saw(version);
             let stored = Existing::find(connection, &key)?;
@@ -95,7 +128,7 @@ impl SqliteStore {
                 if let Some(stored) = stored {
                     stored.remove(connection, totals)?;
                 }
-                tombstone::raise(connection, key.id(), Tombstone { version, deleted }, seconds)?;
+                tombstone::raise(connection, key.id(), Tombstone { version, deleted }, life)?;
             }
             Ok(Ok(()))
         })
@@ -168,7 +201,8 @@ impl SqliteStore {
         version: Version,
         deleted: bool,
     ) -> Result<()> {
-        let (namespace, name, seconds) = (namespace.clone(), id.clone(), self.0.limits.tombstone_seconds);
+        let (namespace, name) = (namespace.clone(), id.clone());
+        let life = (self.0.clock.now(), self.0.limits.tombstone_seconds);
         self.write(0, move |connection, totals| {
             totals.saw(version);
             let id = session_id(&namespace, &name);
@@ -178,7 +212,7 @@ impl SqliteStore {
                 if let Some(stored) = stored {
                     stored.remove(connection, totals)?;
                 }
-                tombstone::raise(connection, id, Tombstone { version, deleted }, seconds)?;
+                tombstone::raise(connection, id, Tombstone { version, deleted }, life)?;
             }
             Ok(Ok(()))
         })

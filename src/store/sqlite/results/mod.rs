@@ -19,7 +19,7 @@ use super::rows::{
 use crate::domain::{Entry, Key, Meta, Timestamp, Version};
 use crate::store::{
     Condition, Cursor, DeleteOutcome, Error, GetOptions, Heat, Hit, ListFilter, ListOrder, ListQuery, Look,
-    Page, Put, PutOutcome, Result, ResultStore, Source, Status, Via,
+    Page, Placed, Put, PutOutcome, Result, ResultStore, Source, Status, Versioning, Via,
 };
 
 pub(super) use write::Existing;
@@ -54,11 +54,26 @@ impl ResultStore for SqliteStore {
     }
 
     async fn put(&self, put: Put) -> Result<PutOutcome> {
-        self.put_on(put, Terms::plain(self)).await.map(Fenced::unbound)
+        Ok(self.put_on(put, Terms::plain(self)).await?.unbound().outcome)
+    }
+
+    async fn put_newest(&self, put: Put) -> Result<Placed<PutOutcome>> {
+        self.put_on(put, Terms::plain(self).of(Versioning::Newest)).await.map(Fenced::unbound)
     }
 
     async fn delete(&self, key: &Key, version: Version, condition: Condition) -> Result<DeleteOutcome> {
-        self.delete_on(key, version, condition, Terms::plain(self)).await.map(Fenced::unbound)
+        Ok(self.delete_on(key, version, condition, Terms::plain(self)).await?.unbound().outcome)
+    }
+
+    async fn delete_newest(
+        &self,
+        key: &Key,
+        version: Version,
+        condition: Condition,
+    ) -> Result<Placed<DeleteOutcome>> {
+        self.delete_on(key, version, condition, Terms::plain(self).of(Versioning::Newest))
+            .await
+            .map(Fenced::unbound)
     }
 
     async fn list(&self, query: &ListQuery) -> Result<Page> {

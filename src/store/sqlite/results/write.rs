@@ -13,15 +13,15 @@ use crate::store::sqlite::ledger::{Fenced, Terms, Tombstone, tombstone};
 use crate::store::sqlite::rows::{bytes_16, readable, signed, time, unsigned};
 use crate::store::sqlite::writer::Totals;
 use crate::store::sqlite::{BACKEND, SqliteStore};
-use crate::store::{Condition, DeleteOutcome, Error, Heat, Put, PutOutcome, Result, Stamp};
+use crate::store::{Condition, DeleteOutcome, Error, Heat, Placed, Put, PutOutcome, Result, Stamp};
 
 impl SqliteStore {
-    /// Puts an entry on terms.
+    /// Puts an entry on terms, and says under which version.
     pub(in crate::store::sqlite) async fn put_on(
         &self,
         put: Put,
         terms: Terms,
-    ) -> Result<Fenced<PutOutcome>> {
+    ) -> Result<Fenced<Placed<PutOutcome>>> {
         let stored = put.meta.layout.stored_size();
         if self.0.max_bytes > 0 && stored > self.0.max_bytes {
             let detail =
@@ -31,18 +31,19 @@ impl SqliteStore {
         let digest = put.frame.as_ref().map(|frame| digest_of(&put.meta, frame));
         let (id, host, heat) = (put.meta.key.id(), put.meta.key.host(), Arc::clone(&self.0.heat));
         let weight = put.frame.as_ref().map_or(0, Bytes::len);
-        let putting = Putting { put, id, digest, host, heat, terms };
+        let given = put.meta.version;
+        let mut putting = Putting { put, given, id, digest, host, heat, terms };
         self.write(weight, move |connection, totals| putting.run(connection, totals)).await
     }
 
-    /// Deletes an entry on terms.
+    /// Deletes an entry on terms, and says under which version.
     pub(in crate::store::sqlite) async fn delete_on(
         &self,
         key: &Key,
         version: Version,
         condition: Condition,
         terms: Terms,
-    ) -> Result<Fenced<DeleteOutcome>> {
+    ) -> Result<Fenced<Placed<DeleteOutcome>>> {
         let deleting = Deleting { key: key.clone(), version, condition, terms };
         self.write(0, move |connection, totals| deleting.run(connection, totals)).await
     }
@@ -109,6 +110,8 @@ impl Existing {
 /// A put on its way to the writer.
 struct Putting {
     put: Put,
+    /// The version that it came with.
+    given: Version,
     id: KeyId,
     digest: Option<[u8; 16]>,
     host: String,
@@ -121,11 +124,12 @@ impl Putting {
         if !self.put.condition.holds(stored.and_then(Existing::stamp)) {
             return PutOutcome::ConditionFailed;
         }
-        if tombstone.is_some_and(|tombstone| self.put.meta.version < tombstone.version) {
+        let version = self.put.meta.version;
+        if !self.terms.is_newest() && tombstone.is_some_and(|tombstone| version < tombstone.version) {
             return PutOutcome::Superseded;
         }
         match stored {
-            Some(stored) if stored.version >= self.put.meta.version => PutOutcome::Superseded,
+            Some(stored) if !self.terms.is_newest() && stored.version >= version => PutOutcome::Superseded,
             Some(stored) if stored.etag == Some(self.put.meta.etag) => PutOutcome::Refreshed,
             _ if self.put.frame.is_none() => PutOutcome::ConditionFailed,
             Some(_) => PutOutcome::Replaced,
@@ -134,16 +138,17 @@ impl Putting {
     }
 
     fn run(
-        &self,
+        &mut self,
         connection: &Connection,
         totals: &mut Totals,
-    ) -> rusqlite::Result<Result<Fenced<PutOutcome>>> {
+    ) -> rusqlite::Result<Result<Fenced<Placed<PutOutcome>>>> {
         if self.terms.is_outdated(totals) {
             return Ok(Ok(Fenced::Outdated));
         }
-        let meta = &self.put.meta;
-        let stored = Existing::find(connection, &meta.key)?;
+        let stored = Existing::find(connection, &self.put.meta.key)?;
         let tombstone = tombstone::find(connection, self.id)?;
+        self.put.meta.version = self.terms.version(self.given, newest(stored.as_ref(), tombstone));
+        let meta = &self.put.meta;
         let outcome = match self.decide(stored.as_ref(), tombstone) {
             PutOutcome::ConditionFailed if self.finds_damage(connection, stored.as_ref())? => {
                 PutOutcome::Replaced
@@ -183,7 +188,8 @@ impl Putting {
         } else {
             self.terms.after_nothing(connection, totals, (self.id, meta.version))?;
         }
-        Ok(Ok(Fenced::Done(if mends { PutOutcome::Refreshed } else { outcome })))
+        let outcome = if mends { PutOutcome::Refreshed } else { outcome };
+        Ok(Ok(Fenced::Done(Placed { outcome, version: meta.version })))
     }
 
     /// Whether a write that asks for no entry meets only one that cannot be read.
@@ -321,23 +327,26 @@ impl Deleting {
         &self,
         connection: &Connection,
         totals: &mut Totals,
-    ) -> rusqlite::Result<Result<Fenced<DeleteOutcome>>> {
+    ) -> rusqlite::Result<Result<Fenced<Placed<DeleteOutcome>>>> {
         if self.terms.is_outdated(totals) {
             return Ok(Ok(Fenced::Outdated));
         }
-        let (id, version) = (self.key.id(), self.version);
+        let id = self.key.id();
         let stored = Existing::find(connection, &self.key)?;
+        let tombstone = tombstone::find(connection, id)?;
+        let version = self.terms.version(self.version, newest(stored.as_ref(), tombstone));
+        let done = |outcome| Ok(Ok(Fenced::Done(Placed { outcome, version })));
         let holds = self.condition.holds(stored.as_ref().and_then(Existing::stamp));
-        // A newer entry or deletion came after this delete was asked for: for the delete there is nothing left to do.
-        let late = match &stored {
-            Some(stored) => stored.version >= version,
-            None => tombstone::find(connection, id)?.is_some_and(|tombstone| tombstone.version > version),
-        };
+        // What is newer came after a deletion that is only repeated here: for that there is nothing left to do.
+        let late = !self.terms.is_newest()
+            && match &stored {
+                Some(stored) => stored.version >= version,
+                None => tombstone.is_some_and(|tombstone| tombstone.version > version),
+            };
         if !holds || late {
             totals.saw(version);
             self.terms.after_nothing(connection, totals, (id, version))?;
-            let outcome = if holds { DeleteOutcome::Absent } else { DeleteOutcome::ConditionFailed };
-            return Ok(Ok(Fenced::Done(outcome)));
+            return done(if holds { DeleteOutcome::Absent } else { DeleteOutcome::ConditionFailed });
         }
         if let Err(full) = self.terms.room(connection, totals, id)? {
             return Ok(Err(full));
@@ -348,7 +357,11 @@ impl Deleting {
         }
         let what = || Queued::Result(self.key.clone());
         self.terms.after_delete(connection, totals, what, (id, version))?;
-        let outcome = if stored.is_some() { DeleteOutcome::Deleted } else { DeleteOutcome::Absent };
-        Ok(Ok(Fenced::Done(outcome)))
+        done(if stored.is_some() { DeleteOutcome::Deleted } else { DeleteOutcome::Absent })
     }
+}
+
+/// The newest version of a key that the database knows of.
+fn newest(stored: Option<&Existing>, tombstone: Option<Tombstone>) -> Option<Version> {
+    stored.map(|stored| stored.version).max(tombstone.map(|tombstone| tombstone.version))
 }

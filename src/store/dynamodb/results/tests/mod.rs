@@ -1,6 +1,7 @@
 //! The results store against DynamoDB Local, against answers made up, and against what others write.
 
 mod bodies;
+mod clocks;
 mod damage;
 mod foreign;
 mod gathering;

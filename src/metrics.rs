@@ -222,6 +222,15 @@ catalogue! {
     removed_entries: IntCounterVec("removed_entries_total", ["reason"]);
     /// Sessions removed because they had expired.
     removed_sessions: IntCounterVec("removed_sessions_total", ["reason"]);
+    /// Whether the wall clock has jumped ahead by more than a day and is not yet believed (1): what the jump alone has
+    /// expired is kept in the embedded store.
+    clock_doubted: IntGauge("clock_doubted");
+    /// How far a backend's clock is ahead of this host's, in seconds; negative where it is behind. It is measured from
+    /// the `Date` of the backend's answers and has no series before the first one.
+    backend_clock_ahead: GaugeVec("backend_clock_ahead_seconds", ["backend"]);
+    /// By how much that may be wrong in either direction, in seconds: a `Date` has whole seconds, and many answers together
+    /// tell more.
+    backend_clock_uncertainty: GaugeVec("backend_clock_uncertainty_seconds", ["backend"]);
     /// Bytes held in memory: by the tier of results, and by ready-made answers.
     memory_bytes: IntGaugeVec("memory_bytes", ["kind"]);
     /// Entries held in memory.

@@ -12,7 +12,7 @@ use super::request_id::RequestIds;
 use super::sessions::Turns;
 use super::worker::Worker;
 use crate::auth::Watched;
-use crate::clock::Clock;
+use crate::clock::{Clock, ClockGuard};
 use crate::config::Config;
 use crate::domain::quality::Guard;
 use crate::domain::routing::Side;
@@ -31,6 +31,8 @@ pub struct Parts {
     pub config: Config,
     /// The time.
     pub clock: Clock,
+    /// Whether the time is believed where it removes something; nothing where nothing is removed by this process.
+    pub clock_guard: Option<ClockGuard>,
     /// The metrics.
     pub metrics: Metrics,
     /// Where results are.

@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 
 use crate::api::{Api, Parts, Worker, server};
 use crate::auth::{AuthError, Watched};
-use crate::clock::Clock;
+use crate::clock::{Clock, ClockGuard};
 use crate::config::Config;
 use crate::jobs::Supervisor;
 use crate::jobs::relay::{self, Relay};
@@ -41,6 +41,9 @@ pub enum StartError {
     /// The tables in DynamoDB are not what they must be.
     #[error("cannot start on DynamoDB: {0}")]
     Tables(store::Error),
+    /// When the database was last in use cannot be read.
+    #[error("cannot read when the database was last in use: {0}")]
+    Heartbeat(store::Error),
     /// The policy by which keys are spread over the stores cannot be read.
     #[error("cannot read the routing policy: {0}")]
     Routing(store::Error),
@@ -95,10 +98,17 @@ impl App {
         let address = listener.local_addr().map_err(listening)?;
 
         let supervisor = Supervisor::new();
-        if let Some(database) = &stores.database {
+        let clock_guard = match &stores.database {
+            Some(database) => {
+                let last_seen = database.heartbeat().await.map_err(StartError::Heartbeat)?;
+                Some(ClockGuard::new(&clock, last_seen))
+            }
+            None => None,
+        };
+        if let Some((database, guard)) = stores.database.as_ref().zip(clock_guard.clone()) {
             let sweep = Sweep {
                 store: database.clone(),
-                clock: clock.clone(),
+                guard,
                 metrics: metrics.clone(),
                 keep_stale_seconds: config.results.keep_stale_seconds,
             };
@@ -121,6 +131,7 @@ impl App {
         let parts = Parts {
             config,
             clock,
+            clock_guard,
             metrics,
             results: Arc::clone(&stores.results),
             sessions: Arc::clone(&stores.sessions),

@@ -5,6 +5,7 @@
 
 mod backup;
 mod client;
+mod clock;
 mod columns;
 mod doctor;
 mod exit;
@@ -243,6 +244,17 @@ It reads the data directory itself and needs no running service. To restore, put
 new data directory.")]
     Backup(backup::Args),
 
+    /// Show or confirm a clock that has jumped ahead
+    #[command(after_help = "Examples:
+  crawlcache clock
+  crawlcache clock confirm
+  crawlcache clock --json | jq .believed
+
+Where the clock jumps ahead by more than a day, or is that far ahead of when the data directory was last in use, a
+service removes nothing that has expired by the jump alone until the jump has lasted a day or is confirmed. It needs
+a token with the scope admin, where there are tokens.")]
+    Clock(clock::Args),
+
     /// Make, describe, check and delete the tables in DynamoDB
     #[command(after_help = "Examples:
   crawlcache tables create --dry-run             what would be made
@@ -386,6 +398,7 @@ fn run(command: Command, global: &Global) -> Outcome {
         Command::Export(args) => wait_for(export::run(args, global)),
         Command::Import(args) => wait_for(import::run(args, global)),
         Command::ImportCrawl4ai(args) => wait_for(import_crawl4ai::run(args, global)),
+        Command::Clock(args) => wait_for(clock::run(args, global)),
         Command::Backup(args) => backup::run(&args, global),
         Command::Tables(args) => tables::run(args, global),
         Command::Migrate(args) => work::migrate(args, global),

@@ -1,6 +1,7 @@
 //! `/v1/admin`: what operators read and change while a fleet moves from SQLite to DynamoDB.
 
 mod audit;
+mod clock;
 mod gate;
 mod outbox;
 mod policy;
@@ -24,6 +25,8 @@ pub(super) const TAGGED: &[Route] = &[route!(routing: get, put, patch), route!(r
 /// The others.
 pub(super) const UNTAGGED: &[Route] = &[
     route!(audit: get),
+    route!(clock: get),
+    route!(clock: confirm),
     route!(status: get),
     route!(gate: get),
     route!(outbox: list),

@@ -11,13 +11,13 @@ use crate::store::Error;
 use crate::store::dynamodb::probe::{
     Contact, LOOPBACK, ProbeResult, contact, identity, probe_bucket, probe_tables,
 };
-use crate::store::dynamodb::{Aws, Tables};
+use crate::store::dynamodb::{Ahead, Aws, Tables};
 
-/// A clock that is further off makes times and versions of several hosts disagree.
-const NOTICEABLE_SECONDS: u64 = 10;
+/// A clock that is further off makes ages, expiry and the times of sessions of several hosts disagree.
+const NOTICEABLE_MILLIS: u64 = 1000;
 
 /// AWS accepts signatures for five minutes.
-const REFUSED_SECONDS: u64 = 300;
+const REFUSED_MILLIS: u64 = 300_000;
 
 /// Who waits wants an answer: one retry tells whether a failure lasts.
 const RETRIES: u32 = 1;
@@ -105,7 +105,7 @@ async fn credentials(aws: &Aws, now: Timestamp, report: &mut Report) -> Outcome<
 /// Whether somebody answers, what time it is there, and whether requests are accepted at all.
 async fn reach(aws: &Aws, config: &Dynamodb, clock: &Clock, report: &mut Report) -> Outcome<bool> {
     let table = config.results_table();
-    let Contact { latency, clock_ahead_seconds, error } = contact(aws, &table, clock).await;
+    let Contact { latency, clock_ahead, error } = contact(aws, &table, clock).await;
     let name = "reachability";
     // What asks for fewer requests has answered.
     let is_silent = |error: &&Error| error.is_transient() && !matches!(error, Error::Throttled { .. });
@@ -114,7 +114,7 @@ async fn reach(aws: &Aws, config: &Dynamodb, clock: &Clock, report: &mut Report)
         return Ok(false);
     }
     report.add(Check::ok(name, format!("answers in {} ms", latency.as_millis())))?;
-    report.add(clock_check(clock_ahead_seconds, error.as_ref()))?;
+    report.add(clock_check(clock_ahead, error.as_ref()))?;
     match &error {
         Some(error @ Error::Credentials { .. }) => {
             report.add(failed("authentication", error, "dynamodb:DescribeTable", &table))?;
@@ -130,7 +130,7 @@ async fn reach(aws: &Aws, config: &Dynamodb, clock: &Clock, report: &mut Report)
     }
 }
 
-fn clock_check(ahead: Option<i64>, error: Option<&Error>) -> Check {
+fn clock_check(ahead: Option<Ahead>, error: Option<&Error>) -> Check {
     let name = "clock";
     let Some(ahead) = ahead else {
         return match error {
@@ -138,18 +138,18 @@ fn clock_check(ahead: Option<i64>, error: Option<&Error>) -> Check {
             _ => Check::new(name, Verdict::Skipped, "the answer names no time"),
         };
     };
-    let off = ahead.unsigned_abs();
+    let (off, uncertainty) = (ahead.millis().unsigned_abs(), ahead.uncertainty_millis().unsigned_abs());
     // The service's clock is right, whatever this one says.
-    let side = if ahead > 0 { "behind" } else { "ahead of" };
-    let detail = format!("{off} s {side} the service's");
+    let side = if ahead.millis() > 0 { "behind" } else { "ahead of" };
+    let detail = format!("{off} ms {side} the service's, give or take {uncertainty} ms");
     let skew = Error::ClockSkew { backend: "dynamodb", detail: String::new() };
     let remedy = remedy(&skew, "", "");
-    match off {
+    match off.saturating_sub(uncertainty) {
         _ if matches!(error, Some(Error::ClockSkew { .. })) => {
             Check::failed(name, format!("clock skew: {detail}, which refuses the signature"), remedy)
         }
-        REFUSED_SECONDS.. => Check::failed(name, format!("clock skew: {detail}"), remedy),
-        NOTICEABLE_SECONDS.. => Check::warning(name, detail, remedy),
+        REFUSED_MILLIS.. => Check::failed(name, format!("clock skew: {detail}"), remedy),
+        NOTICEABLE_MILLIS.. => Check::warning(name, detail, remedy),
         _ => Check::ok(name, detail),
     }
 }
@@ -160,17 +160,22 @@ mod tests {
 
     #[test]
     fn clocks_may_differ_a_little() {
+        let ahead =
+            |millis: i64, uncertainty: i64| Some(Ahead::between(millis - uncertainty, millis + uncertainty));
         for (ahead, status) in [
-            (Some(0), Verdict::Ok),
-            (Some(-3), Verdict::Ok),
-            (Some(60), Verdict::Warning),
-            (Some(-1200), Verdict::Failed),
+            (ahead(0, 500), Verdict::Ok),
+            (ahead(-400, 20), Verdict::Ok),
+            (ahead(-1400, 500), Verdict::Ok),
+            (ahead(1400, 20), Verdict::Warning),
+            (ahead(60_000, 500), Verdict::Warning),
+            (ahead(-1_200_000, 500), Verdict::Failed),
             (None, Verdict::Skipped),
         ] {
             assert_eq!(clock_check(ahead, None).status, status, "{ahead:?}");
         }
-        assert!(clock_check(Some(1200), None).detail.contains("1200 s behind"));
+        let detail = clock_check(ahead(1_200_000, 20), None).detail;
+        assert!(detail.contains("1200000 ms behind") && detail.contains("give or take 20 ms"), "{detail}");
         let skew = Error::ClockSkew { backend: "dynamodb", detail: String::new() };
-        assert_eq!(clock_check(Some(0), Some(&skew)).status, Verdict::Failed);
+        assert_eq!(clock_check(ahead(0, 20), Some(&skew)).status, Verdict::Failed);
     }
 }

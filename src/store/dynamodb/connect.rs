@@ -25,6 +25,7 @@ use tokio::sync::Semaphore;
 
 use super::answers::ReadItems;
 use super::capacity::{Capacity, CountRetries, Operation, Table};
+use super::clock_offset::{Ahead, ClockOffset};
 use super::failure::Failure;
 use crate::config::{self, Checksums};
 use crate::metrics::Metrics;
@@ -55,6 +56,7 @@ struct Inner {
     s3_turns: Semaphore,
     operation_timeout: Duration,
     capacity: Capacity,
+    clock_offset: ClockOffset,
     place: String,
     credentials: Option<SharedCredentialsProvider>,
 }
@@ -73,12 +75,13 @@ impl Aws {
         bucket: Option<aws_sdk_s3::Client>,
         metrics: &Metrics,
     ) -> Self {
-        let capacity = Capacity::new(metrics);
+        let (capacity, clock_offset) = (Capacity::new(metrics), ClockOffset::new(metrics));
         let region = shared.region().map_or(DEFAULT_REGION, Region::as_ref).to_owned();
         let mut own = aws_sdk_dynamodb::config::Builder::from(shared)
             .timeout_config(timeouts(dynamodb.attempt_timeout(), dynamodb.operation_timeout()))
             .interceptor(CountRetries::new(metrics, "dynamodb"))
             .retry_classifier(Conflicts)
+            .interceptor(clock_offset.clone())
             .interceptor(ReadItems);
         if !dynamodb.endpoint.is_empty() {
             own = own.endpoint_url(&dynamodb.endpoint);
@@ -93,6 +96,7 @@ impl Aws {
             bucket,
             dynamodb,
             capacity,
+            clock_offset,
             place,
             credentials,
         )
@@ -103,6 +107,7 @@ impl Aws {
         s3: Option<aws_sdk_s3::Client>,
         config: &config::Dynamodb,
         capacity: Capacity,
+        clock_offset: ClockOffset,
         place: String,
         credentials: Option<SharedCredentialsProvider>,
     ) -> Self {
@@ -113,6 +118,7 @@ impl Aws {
             s3_turns: Semaphore::new(config.max_connections),
             operation_timeout: config.operation_timeout(),
             capacity,
+            clock_offset,
             place,
             credentials,
         }))
@@ -125,7 +131,8 @@ impl Aws {
         config: &config::Dynamodb,
         metrics: &Metrics,
     ) -> Self {
-        Self::of(dynamodb, None, config, Capacity::new(metrics), "a test".to_owned(), None)
+        let (capacity, offset) = (Capacity::new(metrics), ClockOffset::new(metrics));
+        Self::of(dynamodb, None, config, capacity, offset, "a test".to_owned(), None)
     }
 
     /// One whose bucket has credentials of its own: DynamoDB Local does not take those of other servers.
@@ -151,7 +158,8 @@ impl Aws {
         metrics: &Metrics,
     ) -> Self {
         let (place, credentials) = (self.place().to_owned(), self.0.credentials.clone());
-        Self::of(self.dynamodb().clone(), Some(bucket), config, Capacity::new(metrics), place, credentials)
+        let (capacity, offset) = (Capacity::new(metrics), self.0.clock_offset.clone());
+        Self::of(self.dynamodb().clone(), Some(bucket), config, capacity, offset, place, credentials)
     }
 
     /// The client of DynamoDB. Send what it builds through [`Aws::call`].
@@ -172,6 +180,11 @@ impl Aws {
     /// How long an operation may take with all its tries.
     pub(super) fn operation_timeout(&self) -> Duration {
         self.0.operation_timeout
+    }
+
+    /// How far DynamoDB's clock is ahead of this host's; nothing before the first answer that tells a time.
+    pub(super) fn clock_ahead(&self) -> Option<Ahead> {
+        self.0.clock_offset.get()
     }
 
     /// The endpoint, or the region where that is AWS itself.

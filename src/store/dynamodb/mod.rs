@@ -8,6 +8,7 @@ mod answers;
 mod batch;
 mod bucket;
 mod capacity;
+mod clock_offset;
 mod connect;
 mod failure;
 mod item;
@@ -24,6 +25,7 @@ pub(crate) mod testing;
 
 pub use bucket::Bucket;
 pub use capacity::{Bill, Table};
+pub use clock_offset::Ahead;
 pub use connect::Aws;
 pub use results::{DynamodbResults, Inserted, Scanned};
 pub use scan::{Page as ScanPage, Segment};

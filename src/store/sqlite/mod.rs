@@ -12,6 +12,7 @@
 mod backup;
 mod error;
 mod evict;
+mod heartbeat;
 mod hosts;
 mod leases;
 pub mod ledger;

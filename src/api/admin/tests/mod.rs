@@ -1,6 +1,7 @@
 //! The routes of operators, asked through the router: a real database, and stand-ins for what is far away.
 
 mod beside;
+mod clock;
 mod flaky;
 mod going;
 mod routing;
@@ -16,7 +17,7 @@ use tempfile::TempDir;
 use crate::api::testing::{Answer, T0, ask, tokens};
 use crate::api::{self, Api, Backend, Parts};
 use crate::auth::Scopes;
-use crate::clock::Clock;
+use crate::clock::{Clock, ClockGuard};
 use crate::config::Config;
 use crate::domain::Timestamp;
 use crate::domain::routing::{Force, Policy};
@@ -97,6 +98,7 @@ impl Service {
         let parts = Parts {
             config: Config::default(),
             clock: clock.clone(),
+            clock_guard: Some(ClockGuard::new(&clock, None)),
             metrics: metrics.clone(),
             results: Arc::new(routed.clone()),
             sessions: Arc::new(routed.sessions()),

@@ -208,6 +208,7 @@ async fn a_service_with_one_store_says_how_to_get_two() {
     let router = crate::api::router(crate::api::Api::new(crate::api::Parts {
         config: crate::config::Config::default(),
         clock: crate::clock::Clock::system(),
+        clock_guard: None,
         metrics: crate::metrics::Metrics::new(),
         results: std::sync::Arc::new(crate::store::memory::MemoryStore::new()),
         sessions: std::sync::Arc::new(crate::store::memory::MemoryStore::new()),

@@ -106,6 +106,7 @@ impl Service {
         let api = Api::new(Parts {
             config,
             clock: clock.clone(),
+            clock_guard: None,
             metrics: Metrics::new(),
             results: Arc::new(store.clone()),
             sessions: Arc::new(store.clone()),

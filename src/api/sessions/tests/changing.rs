@@ -171,6 +171,7 @@ fn contested() -> (Service, Arc<AtomicBool>) {
     let parts = Parts {
         config: Config::default(),
         clock: clock.clone(),
+        clock_guard: None,
         metrics: metrics.clone(),
         results: Arc::new(inner.clone()),
         sessions: Arc::new(contested),

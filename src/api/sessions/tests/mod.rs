@@ -45,6 +45,7 @@ impl Service {
         let parts = Parts {
             config,
             clock: clock.clone(),
+            clock_guard: None,
             metrics: metrics.clone(),
             results: Arc::new(store.clone()),
             sessions: Arc::new(store.clone()),

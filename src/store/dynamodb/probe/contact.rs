@@ -1,19 +1,13 @@
 //! Whether there are credentials, whether anybody answers, how fast, and what time it is there.
 
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use aws_credential_types::provider::ProvideCredentials;
-use aws_smithy_runtime_api::box_error::BoxError;
-use aws_smithy_runtime_api::client::interceptors::Intercept;
-use aws_smithy_runtime_api::client::interceptors::context::BeforeDeserializationInterceptorContextRef;
-use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
-use aws_smithy_types::config_bag::ConfigBag;
 
 use crate::clock::Clock;
 use crate::domain::Timestamp;
 use crate::store::dynamodb::failure::{Failure, Kind};
-use crate::store::dynamodb::{Aws, BACKEND, connect};
+use crate::store::dynamodb::{Ahead, Aws, BACKEND, connect};
 use crate::store::{Error, Result, chain};
 
 /// The source of credentials that are none, for an endpoint on this host.
@@ -53,68 +47,51 @@ pub async fn identity(aws: &Aws) -> Result<Identity> {
     })
 }
 
-/// What came of one request.
+/// As many requests find out how late it is there: each halves what is not known.
+const MOST_REQUESTS: usize = 6;
+
+/// What is known of the clock well enough, in milliseconds in either direction.
+const FINE_MILLIS: i64 = 25;
+
+/// What came of a few requests.
 #[derive(Clone, Debug)]
 pub struct Contact {
-    /// From the request to its answer, tries included.
+    /// From the first request to its answer, tries included.
     pub latency: Duration,
-    /// How many seconds the service's clock is ahead of this one; negative when it is behind. Whole seconds, as the
-    /// answer tells them. `None` without an answer.
-    pub clock_ahead_seconds: Option<i64>,
+    /// How far the service's clock is ahead of this one. `None` without an answer that tells a time.
+    pub clock_ahead: Option<Ahead>,
     /// What is wrong with whom the request was sent to or by; `None` also where only the table is missing.
     pub error: Option<Error>,
 }
 
-/// Asks for a table, to see who answers.
+/// Asks for a table, to see who answers and how late it is there.
 pub async fn contact(aws: &Aws, table: &str, clock: &Clock) -> Contact {
-    let date = SeenDate::new(clock.clone());
+    let (latency, error) = ask(aws, table).await;
+    if error.is_none() {
+        for _ in 1..MOST_REQUESTS {
+            let Some(ahead) = aws.clock_ahead().filter(|ahead| ahead.uncertainty_millis() > FINE_MILLIS)
+            else {
+                break;
+            };
+            // The most is learned from a request that is there just when their second is expected to end.
+            let there = i64::try_from(clock.now().as_millis()).unwrap_or_default() + ahead.millis();
+            let arrival = there + i64::try_from(latency.as_millis() / 2).unwrap_or_default();
+            let left = u64::try_from(1000 - arrival.rem_euclid(1000)).unwrap_or_default();
+            tokio::time::sleep(Duration::from_millis(left)).await;
+            ask(aws, table).await;
+        }
+    }
+    Contact { latency, clock_ahead: aws.clock_ahead(), error }
+}
+
+async fn ask(aws: &Aws, table: &str) -> (Duration, Option<Error>) {
     let begun = Instant::now();
-    let request = aws.dynamodb().describe_table().table_name(table).customize().interceptor(date.clone());
+    let request = aws.dynamodb().describe_table().table_name(table);
     let answer: std::result::Result<_, Failure> = aws.call(request.send()).await;
     let error = match answer {
         Ok(_) => None,
         Err(failure) if failure.kind == Kind::MissingTable => None,
         Err(failure) => Some(failure.into()),
     };
-    Contact { latency: begun.elapsed(), clock_ahead_seconds: date.ahead_seconds(), error }
-}
-
-/// Keeps how far the `Date` of the last answer is from the own clock: even an error has one.
-#[derive(Clone, Debug)]
-struct SeenDate {
-    clock: Clock,
-    ahead: Arc<Mutex<Option<i64>>>,
-}
-
-impl SeenDate {
-    fn new(clock: Clock) -> Self {
-        Self { clock, ahead: Arc::default() }
-    }
-
-    fn ahead_seconds(&self) -> Option<i64> {
-        *self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-#[aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint]
-impl Intercept for SeenDate {
-    fn name(&self) -> &'static str {
-        "SeenDate"
-    }
-
-    fn read_before_deserialization(
-        &self,
-        context: &BeforeDeserializationInterceptorContextRef<'_>,
-        _components: &RuntimeComponents,
-        _bag: &mut ConfigBag,
-    ) -> std::result::Result<(), BoxError> {
-        let date =
-            context.response().headers().get("date").and_then(|date| httpdate::parse_http_date(date).ok());
-        let since_1970 = date.and_then(|date| date.duration_since(std::time::UNIX_EPOCH).ok());
-        if let Some(theirs) = since_1970.and_then(|span| i64::try_from(span.as_secs()).ok()) {
-            let own = i64::try_from(self.clock.now().as_secs()).unwrap_or(i64::MAX);
-            *self.ahead.lock().unwrap_or_else(PoisonError::into_inner) = Some(theirs - own);
-        }
-        Ok(())
-    }
+    (begun.elapsed(), error)
 }

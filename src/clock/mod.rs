@@ -1,9 +1,13 @@
-//! The time: the system's, or one that tests set by hand; and the versions made of it.
+//! The time: the system's, or one that tests set by hand; the versions made of it; and whether a jump of it is believed.
+
+mod guard;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::domain::{Timestamp, Version};
+pub use guard::{ClockGuard, Doubt, Turn};
 
 /// How far ahead of this one the clock of another process is believed to be. A version of later than that is not of a
 /// clock that runs fast, but wrong.
@@ -15,9 +19,18 @@ pub struct Clock(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// `None`: the system's clock. Otherwise milliseconds since the Unix epoch.
-    manual: Option<AtomicU64>,
+    /// `None`: the system's clocks.
+    manual: Option<Manual>,
     last_version: AtomicU64,
+}
+
+/// What a test has set.
+#[derive(Debug)]
+struct Manual {
+    /// The wall clock, in milliseconds since the Unix epoch.
+    now: AtomicU64,
+    /// The monotonic clock, in milliseconds.
+    uptime: AtomicU64,
 }
 
 impl Clock {
@@ -28,22 +41,40 @@ impl Clock {
 
     /// A clock that stands still until it is set.
     pub fn manual(now: Timestamp) -> Self {
-        let manual = Some(AtomicU64::new(now.as_millis()));
+        let manual = Some(Manual { now: AtomicU64::new(now.as_millis()), uptime: AtomicU64::new(0) });
         Self(Arc::new(Inner { manual, last_version: AtomicU64::new(0) }))
     }
 
     /// Now.
     pub fn now(&self) -> Timestamp {
         match &self.0.manual {
-            Some(manual) => Timestamp::from_millis(manual.load(Ordering::Relaxed)),
+            Some(manual) => Timestamp::from_millis(manual.now.load(Ordering::Relaxed)),
             None => system_now(),
         }
     }
 
-    /// Sets a manual clock, forward or back. A system clock is left alone.
+    /// Time on a clock that is never set, from an instant of its own. It goes on while the machine sleeps, where the
+    /// system has such a clock.
+    pub fn uptime(&self) -> Duration {
+        match &self.0.manual {
+            Some(manual) => Duration::from_millis(manual.uptime.load(Ordering::Relaxed)),
+            None => system_uptime(),
+        }
+    }
+
+    /// Sets the wall clock of a manual clock, forward or back, in no time. A system clock is left alone.
     pub fn set(&self, now: Timestamp) {
         if let Some(manual) = &self.0.manual {
-            manual.store(now.as_millis(), Ordering::Relaxed);
+            manual.now.store(now.as_millis(), Ordering::Relaxed);
+        }
+    }
+
+    /// Lets time pass on a manual clock. A system clock is left alone.
+    pub fn advance(&self, by: Duration) {
+        if let Some(manual) = &self.0.manual {
+            let millis = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+            manual.now.fetch_add(millis, Ordering::Relaxed);
+            manual.uptime.fetch_add(millis, Ordering::Relaxed);
         }
     }
 
@@ -68,6 +99,20 @@ impl Clock {
             self.0.last_version.fetch_max(seen.as_u64(), Ordering::Relaxed);
         }
     }
+}
+
+/// `CLOCK_BOOTTIME`: unlike `CLOCK_MONOTONIC` it counts the time that a machine was suspended.
+#[cfg(target_os = "linux")]
+fn system_uptime() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn system_uptime() -> Duration {
+    static BEGUN: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+    BEGUN.get_or_init(std::time::Instant::now).elapsed()
 }
 
 fn system_now() -> Timestamp {

@@ -196,11 +196,13 @@ mod tests {
     use super::DOCUMENT;
 
     /// Clients are generated from these names: one that is changed or taken away breaks them.
-    const OPERATIONS: [(&str, &str); 51] = [
+    const OPERATIONS: [(&str, &str); 53] = [
         ("get_health", "GET /health"),
         ("get_livez", "GET /livez"),
         ("get_metrics", "GET /metrics"),
         ("get_readyz", "GET /readyz"),
+        ("get_clock", "GET /v1/admin/clock"),
+        ("confirm_clock", "POST /v1/admin/clock/confirm"),
         ("get_routing_gate", "GET /v1/admin/gate"),
         ("list_outbox", "GET /v1/admin/outbox"),
         ("retry_outbox", "POST /v1/admin/outbox/retry"),

@@ -34,7 +34,7 @@ pub(super) struct ClockDocument {
 ///
 /// A jump ahead of more than a day, while the service runs or since it last ran, is not believed for a day: until then
 /// nothing is removed that has expired by that jump alone.
-#[utoipa::path(get, path = "/v1/admin/clock", operation_id = "getClock", tag = "admin", responses(
+#[utoipa::path(get, path = "/v1/admin/clock", operation_id = "get_clock", tag = "admin", responses(
     (status = 200, description = "What it says, and what is believed", body = ClockDocument),
     (status = 501, description = "This service removes nothing by its clock: it has no database of its own"),
 ))]
@@ -49,7 +49,7 @@ pub(super) async fn get(
 /// Believe the clock as it is.
 ///
 /// What has expired by it is removed from the next sweep on. Where the clock is believed already nothing changes.
-#[utoipa::path(post, path = "/v1/admin/clock/confirm", operation_id = "confirmClock", tag = "admin", responses(
+#[utoipa::path(post, path = "/v1/admin/clock/confirm", operation_id = "confirm_clock", tag = "admin", responses(
     (status = 200, description = "It is believed now", body = ClockDocument),
     (status = 501, description = "This service removes nothing by its clock: it has no database of its own"),
 ))]

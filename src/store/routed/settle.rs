@@ -34,6 +34,9 @@ impl Inner {
     /// Gives DynamoDB what SQLite has of a key, or takes from it what is newer. Only newer versions are taken by either
     /// side, so that it does no harm to settle a key twice, or while others write it.
     pub(super) async fn settle(self: &Arc<Self>, key: &Key) -> Result<Settled> {
+        // Asked before what is held: a tombstone that comes with an entry is no deletion of that entry. What is written
+        // from here on raises the version of the row, which stays then, or leaves it to the entry.
+        let known = self.known(key).await?;
         if let Some(hit) = self.local_results.get(key, GetOptions::scan()).await? {
             let (version, bytes) = (hit.entry.meta.version, hit.entry.frame.len());
             let put = whole(&hit.entry);
@@ -42,8 +45,6 @@ impl Inner {
                 _ => Ok(Settled::Delivered),
             };
         }
-        // What is written from here on raises the version of the row, which stays then.
-        let known = self.known(key).await?;
         match known.tombstone {
             // One that is no deletion, too: what is older than its version is dead.
             Some(tombstone) => {

@@ -106,3 +106,43 @@ fn the_openapi_document() {
         number + 1,
     );
 }
+
+/// All sources that may hold a test, as one text.
+fn sources(folder: &Path, text: &mut String) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, text);
+        } else if path.extension().is_some_and(|ending| ending == "rs" || ending == "py") {
+            text.push_str(&fs::read_to_string(&path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn every_promise_names_tests_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut text = String::new();
+    for folder in ["src", "tests", "clients/python/tests"] {
+        sources(&root.join(folder), &mut text);
+    }
+    let page = fs::read_to_string(root.join("docs/consistency.md")).unwrap();
+    let (mut rows, mut missing) = (0, Vec::new());
+    for line in page.lines().filter(|line| line.starts_with('|') && !line.starts_with("|---")) {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        if cells.last() == Some(&"tests") {
+            continue;
+        }
+        assert_eq!(cells.len(), 5, "a row has five cells: {line}");
+        let names: Vec<&str> = cells[4].split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "a row names no test: {line}");
+        for name in names {
+            if !text.contains(&format!("fn {name}(")) && !text.contains(&format!("def {name}(")) {
+                missing.push(name);
+            }
+        }
+        rows += 1;
+    }
+    assert!(rows > 40, "only {rows} rows were found");
+    assert!(missing.is_empty(), "there are no such tests: {missing:?}");
+}

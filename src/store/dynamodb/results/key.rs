@@ -90,7 +90,9 @@ mod tests {
 
     #[test]
     fn other_items_have_no_key() {
-        for url in ["part 0123 0", "https://a/ b", "status probe", "blake3 00", "no url"] {
+        for url in
+            ["part 0123 0", "object bodies/0123", "https://a/ b", "status probe", "blake3 00", "no url"]
+        {
             assert!(key_of(&Item::from([(URL.to_owned(), text(url))])).is_none(), "{url}");
         }
         // A document in the plain layout may have such a field: its key is that of the item all the same.

@@ -16,7 +16,7 @@ impl DynamodbResults {
     /// # Errors
     /// As any write.
     pub async fn mend(&self, entry: &Entry) -> Result<bool> {
-        self.0.mend(entry).await
+        Box::pin(self.0.mend(entry)).await
     }
 }
 

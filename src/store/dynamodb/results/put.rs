@@ -95,7 +95,7 @@ impl Inner {
                 }
             }
             let mut outcome = decide(&put, &met, versioning);
-            if outcome == PutOutcome::ConditionFailed && self.finds_damage(&put, &met).await? {
+            if outcome == PutOutcome::ConditionFailed && Box::pin(self.finds_damage(&put, &met)).await {
                 outcome = PutOutcome::Replaced;
             }
             let version = put.meta.version;
@@ -112,7 +112,7 @@ impl Inner {
                     }
                 }
                 (PutOutcome::Superseded, Some(frame), _) => {
-                    match self.heal(&partition, &put.meta, frame, &met).await? {
+                    match Box::pin(self.heal(&partition, &put.meta, frame, &met)).await? {
                         Some(tried) => {
                             outcome = PutOutcome::Refreshed;
                             tried
@@ -252,7 +252,7 @@ impl Inner {
             Shape::Beside(place) => {
                 let place = match place {
                     Some(place) => place,
-                    None => place.insert(self.write_beside(meta, frame, care).await?),
+                    None => place.insert(Box::pin(self.write_beside(meta, frame, care)).await?),
                 };
                 let mut item = self.form.packed(meta);
                 item.extend(place.attributes(meta));
@@ -301,7 +301,7 @@ impl Inner {
                     Place::Parts(parts) => self.lasting(&meta, parts),
                     Place::Inline(_) | Place::Object(_) => 0,
                 };
-                if !self.keep_body(stored, place, put.frame.as_ref(), until).await? {
+                if !Box::pin(self.keep_body(stored, place, put.frame.as_ref(), until)).await? {
                     return Ok(Tried::Gone);
                 }
                 if matches!(place, Place::Parts(parts) if parts.until < until) {
@@ -339,13 +339,12 @@ impl Inner {
             return Ok(false);
         }
         match (place, same) {
-            (Place::Inline(_), _) => Ok(true),
             (Place::Parts(parts), Some(frame)) => {
                 let written = self.write_parts(frame, until).await?;
                 Ok(written.count == parts.count)
             }
             (Place::Parts(parts), None) if parts.until < until => self.prolong_parts(parts, until).await,
-            (Place::Parts(_), None) => Ok(true),
+            (Place::Inline(_), _) | (Place::Parts(_), None) => Ok(true),
             (Place::Object(object), frame) => match (&self.objects, frame) {
                 (Some(objects), Some(frame)) => {
                     objects.write(object, frame, Care::Usual).await?;
@@ -358,16 +357,16 @@ impl Inner {
     }
 
     /// Whether a write that asks for no entry meets only one that cannot be read.
-    async fn finds_damage(&self, put: &Put, met: &Met) -> Result<bool> {
+    async fn finds_damage(&self, put: &Put, met: &Met) -> bool {
         match &met.stored {
             Some(Stored::Packed(stored, place))
                 if matches!(put.condition, Condition::Absent(_))
                     && put.frame.is_some()
                     && stored.version < put.meta.version =>
             {
-                Ok(!self.is_sound(stored, place).await?)
+                self.is_known_damaged(stored, place).await
             }
-            _ => Ok(false),
+            _ => false,
         }
     }
 
@@ -377,11 +376,11 @@ impl Inner {
         let is_it = met.version() == Some(meta.version);
         let healed = match (&met.stored, &met.damaged) {
             (Some(Stored::Packed(stored, place)), _) if is_it || stored.etag == meta.etag => {
-                if self.is_sound(stored, place).await? {
+                if !self.is_known_damaged(stored, place).await {
                     return Ok(None);
                 }
-                let Meta { etag, layout, status_code, success, .. } = meta.clone();
-                Meta { etag, layout, status_code, success, ..stored.clone() }
+                let Meta { etag, status_code, success, layout, .. } = meta.clone();
+                Meta { etag, status_code, success, layout, ..stored.clone() }
             }
             (None, Some(item)) if is_it || etag_of(item) == Some(meta.etag) => salvaged(item, meta),
             _ => return Ok(None),
@@ -389,6 +388,12 @@ impl Inner {
         tracing::warn!(key = %meta.key.id(), "a damaged body is stored again");
         let mut shape = self.shape_of(&healed, frame);
         self.replace_exactly(partition, &healed, frame, &mut shape, met, Care::Repair).await.map(Some)
+    }
+
+    /// Whether a stored body has been read and is not what it should be. What keeps it from being read is no reason to
+    /// refuse a write that changes nothing.
+    async fn is_known_damaged(&self, stored: &Meta, place: &Place) -> bool {
+        matches!(self.is_sound(stored, place).await, Ok(false))
     }
 
     /// Whether a stored body is what it should be.

@@ -77,6 +77,7 @@ async fn run(arguments: Arguments) -> Result<()> {
         encryption_key: crawlcache::config::EncryptionKey::default(),
         tombstone_seconds: 0,
         outbox_rows: 0,
+        is_routed: true,
     };
     let clock = Clock::system();
     let store = SqliteStore::open(&options, &clock, &Metrics::new())?;

@@ -45,7 +45,7 @@ pub const ROUTED_OPERATIONS: [&str; 14] = [
 pub const ROUTED_REASONS: [&str; 5] = ["owner", "other", "queued", "fallback", "refused"];
 
 /// What can come of a row of the outbox.
-pub const RELAY_OUTCOMES: [&str; 5] = ["delivered", "pulled", "gone", "failed", "parked"];
+pub const RELAY_OUTCOMES: [&str; 6] = ["delivered", "pulled", "gone", "open", "failed", "parked"];
 
 /// What a shadow read can find.
 pub const SHADOW_RESULTS: [&str; 5] = ["equal", "different", "only_sqlite", "only_dynamodb", "error"];
@@ -58,11 +58,12 @@ pub const VERIFY_OUTCOMES: [&str; 7] =
     ["equal", "missing_dynamodb", "missing_sqlite", "different", "deleted", "expired", "unreadable"];
 
 /// What a look-up can come to.
-pub const LOOKUP_RESULTS: [&str; 13] = [
+pub const LOOKUP_RESULTS: [&str; 15] = [
     "hit_memory",
     "hit_sqlite",
     "hit_dynamodb",
     "hit_failed",
+    "hit_outage",
     "stale",
     "miss_absent",
     "miss_expired",
@@ -71,6 +72,7 @@ pub const LOOKUP_RESULTS: [&str; 13] = [
     "miss_variant",
     "miss_failed",
     "miss_damaged",
+    "miss_unknown",
     "error",
 ];
 

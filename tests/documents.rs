@@ -1,4 +1,5 @@
-//! What the README says of configuration and metrics is what the code says, and the OpenAPI document is that of the routes.
+//! What the README says of configuration and metrics is what the code says, the OpenAPI document is that of the routes, and
+//! promises name tests that exist.
 //!
 //! `UPDATE_DOCUMENTS=1 cargo test --test documents` writes the tables and the document anew.
 

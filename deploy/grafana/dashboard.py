@@ -59,7 +59,7 @@ def quantiles(metric: str, *matchers: str) -> list[tuple[str, str]]:
     return [(quantile(rank, metric, "", *matchers), name) for rank, name in ((0.5, "p50"), (0.99, "p99"), (0.999, "p999"))]
 
 
-HITS = 'result=~"hit_memory|hit_sqlite|hit_dynamodb|hit_failed|stale"'
+HITS = 'result=~"hit_memory|hit_sqlite|hit_dynamodb|hit_failed|hit_outage|stale"'
 READ = ('method="GET"', 'route="/v1/result"')
 API = 'route=~"/v1/.*"'
 ONE_ENTRY = 'operation=~"get|put|delete|session_get|session_put|session_delete"'

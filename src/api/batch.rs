@@ -18,9 +18,10 @@ use super::lookup::{Accepted, find, wanted};
 use super::negotiate;
 use super::params::{NoParams, Params};
 use super::problem::{Problem, Result};
-use super::record::{LARGE_LINE_BYTES, Line, Record, document_line, ready};
+use super::record::{LARGE_LINE_BYTES, Line, Record, Storing, document_line, ready};
 use super::state::Api;
 use super::states::{AtMost, KeyText, Names};
+use super::turns::{Turn, Turns};
 use super::write::Written;
 use crate::domain::document::Projection;
 use crate::domain::quality::Wanted;
@@ -144,7 +145,8 @@ fn read_key(api: &Api, namespace: &Namespace, key: &RawValue) -> Result<Key> {
 /// Store many results.
 ///
 /// One JSON object a line: `url`, `document`, and optionally `variant`, `ttl` in seconds, `validators` and `lease`. One
-/// outcome a line comes back, in order; a bad line never fails the rest. At most 1,000 lines.
+/// outcome a line comes back, in order; a bad line never fails the rest. Lines of one key are stored one after the other,
+/// so the last of them stays. At most 1,000 lines.
 #[utoipa::path(post, path = "/v1/results/batch-put", tag = "results", operation_id = "batch_put_results",
     request_body(content = String, content_type = "application/x-ndjson",
         example = json!("{\"url\":\"https://example.com/\",\"document\":{\"success\":true}}\n")),
@@ -159,6 +161,7 @@ pub(super) async fn put(
     let namespace = caller.namespace().clone();
     let mut lines = Lines::of(&api, &headers, body)?;
     let mut waiting = stream::FuturesOrdered::new();
+    let mut turns = Turns::default();
     let mut outcomes = BytesMut::new();
     let mut count = 0;
     // Outcomes are held back until all lines are read: a client that writes everything before it reads would
@@ -189,9 +192,11 @@ pub(super) async fn put(
             break;
         }
         let large = line.as_ref().is_ok_and(|line| line.len() > LARGE_LINE_BYTES);
-        let (api, namespace) = (api.clone(), namespace.clone());
+        let record = line.and_then(|line| Record::read(&api, &namespace, &line));
+        let turn = record.as_ref().ok().map(|record| turns.next(record.key.id()));
+        let api = api.clone();
         waiting.push_back(futures_util::FutureExt::boxed(async move {
-            match store_line(&api, &namespace, line).await {
+            match store_line(&api, record, turn).await {
                 Ok(written) => {
                     let mut outcome = line_number(number);
                     outcome.insert("status".to_owned(), json!(written.status.as_u16()));
@@ -217,8 +222,13 @@ pub(super) async fn put(
     Ok(ndjson(ready(outcomes.freeze())))
 }
 
-async fn store_line(api: &Api, namespace: &Namespace, line: Result<Bytes>) -> Result<Written> {
-    Record::read(&line?)?.store(api, "batch_put", namespace, false).await
+async fn store_line(api: &Api, record: Result<Record>, turn: Option<Turn>) -> Result<Written> {
+    let record = record?;
+    let mut turn = turn;
+    if let Some(turn) = &mut turn {
+        turn.come().await;
+    }
+    record.store(api, "batch_put", Storing::Fetched).await
 }
 
 fn line_number(number: u64) -> Map<String, Value> {

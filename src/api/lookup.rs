@@ -152,6 +152,9 @@ impl Missed {
     /// There is something that cannot be read.
     pub(super) const DAMAGED: Self = Self { reason: MissReason::Damaged, ..Self::ABSENT };
 
+    /// Nothing was found, and a store that may have something could not be asked.
+    pub(super) const UNKNOWN: Self = Self { reason: MissReason::Unknown, ..Self::ABSENT };
+
     /// What a stale entry is to a caller who has no use for it.
     pub(super) fn expired(found: &Found) -> Self {
         let (freshness, version) = (Some(found.freshness), Some(found.hit.entry.meta.version));
@@ -162,8 +165,9 @@ impl Missed {
     pub(super) fn and(self, second: Self) -> Self {
         let (version, deleted) = (self.version.max(second.version), self.deleted.max(second.deleted));
         match (self.reason, second.reason) {
+            (MissReason::Unknown, _) => Self { version, deleted, failed: second.failed, ..self },
             (_, MissReason::Failed) => Self { freshness: self.freshness, version, deleted, ..second },
-            (MissReason::Absent, MissReason::TooOld | MissReason::FieldMissing) => {
+            (MissReason::Absent, MissReason::TooOld | MissReason::FieldMissing | MissReason::Unknown) => {
                 Self { version, deleted, ..second }
             }
             _ => Self { version, deleted, ..self },
@@ -191,18 +195,58 @@ pub(super) async fn look(
     options: GetOptions,
     accepted: &Accepted,
 ) -> Result<std::result::Result<Found, Missed>> {
-    let mut missed = match read(api, &accepted.first(key), options).await? {
-        Err(damaged) => damaged,
-        Ok(Look::Absent) => Missed::ABSENT,
-        Ok(Look::Deleted(version)) => Missed { deleted: Some(version), ..Missed::ABSENT },
-        Ok(Look::Entry(hit)) => match accepted.judge(api.guard(), &hit.entry.meta, api.clock.now()) {
+    try_look(api, key, options, accepted).await.map_err(|unseen| match unseen {
+        Unseen::Failed(error) => error.into(),
+        Unseen::Unconfirmed(missed) => unreachable_owner(missed.reason),
+    })
+}
+
+/// As [`look`], for a caller who can go on without knowing: what the store that owns the key cannot be asked for is a
+/// miss, of which nobody knows whether it is one.
+pub(super) async fn look_if_known(
+    api: &Api,
+    key: &Key,
+    options: GetOptions,
+    accepted: &Accepted,
+) -> Result<std::result::Result<Found, Missed>> {
+    match try_look(api, key, options, accepted).await {
+        Ok(looked) => Ok(looked),
+        Err(Unseen::Failed(error)) if error.is_away() => Ok(Err(Missed::UNKNOWN)),
+        Err(Unseen::Failed(error)) => Err(error.into()),
+        Err(Unseen::Unconfirmed(missed)) => Ok(Err(Missed { version: missed.version, ..Missed::UNKNOWN })),
+    }
+}
+
+/// Why it is not known what there is.
+enum Unseen {
+    /// The store has failed.
+    Failed(Error),
+    /// What there is is no answer for this reason, and the owner, which may have another, cannot be asked.
+    Unconfirmed(Missed),
+}
+
+async fn try_look(
+    api: &Api,
+    key: &Key,
+    options: GetOptions,
+    accepted: &Accepted,
+) -> std::result::Result<std::result::Result<Found, Missed>, Unseen> {
+    let mut missed = match read(api, &accepted.first(key), options).await {
+        Ok(Err(damaged)) => damaged,
+        Ok(Ok(Look::Absent)) => Missed::ABSENT,
+        Ok(Ok(Look::Deleted(version))) => Missed { deleted: Some(version), ..Missed::ABSENT },
+        Ok(Ok(Look::Entry(hit))) => match accepted.judge(api.guard(), &hit.entry.meta, api.clock.now()) {
             Ok((freshness, quality)) => {
                 let found = Found { hit, freshness, quality };
                 return Ok(Ok(newest_failure(api, key, options, accepted, found).await));
             }
-            Err(missed) if hit.via == Via::Fallback => return Err(unreachable_owner(missed.reason)),
+            Err(missed) if matches!(hit.via, Via::Fallback | Via::Outage) => {
+                return Err(Unseen::Unconfirmed(missed));
+            }
             Err(missed) => missed,
         },
+        Err(Error::Unasked { .. }) => Missed::UNKNOWN,
+        Err(error) => return Err(Unseen::Failed(error)),
     };
     let is_plain =
         missed.reason == MissReason::Absent && missed.version.is_none() && accepted.quality != Wanted::Failed;
@@ -210,7 +254,6 @@ pub(super) async fn look(
     if let Some(second) = accepted.second(api.guard(), key)
         && others.as_ref().is_none_or(|others| others.may_have(&second))
     {
-        // An error here is no reason to fail what is a miss anyway.
         match what_is_there(api, &second, options).await {
             Ok(Look::Entry(hit)) if is_news(&hit.entry.meta, missed.version) => {
                 match accepted.judge(api.guard(), &hit.entry.meta, api.clock.now()) {
@@ -219,7 +262,11 @@ pub(super) async fn look(
                 }
             }
             Ok(Look::Deleted(version)) => missed.deleted = missed.deleted.max(Some(version)),
-            _ => {}
+            Err(error) if error.is_away() && accepted.quality != Wanted::Good => {
+                missed = missed.and(Missed::UNKNOWN);
+            }
+            // Another error is no reason to fail what is a miss anyway.
+            Ok(_) | Err(_) => {}
         }
     }
     if missed.reason == MissReason::Absent && has_variants(api, key, is_plain, others).await {
@@ -242,7 +289,7 @@ pub(super) async fn read(
     api: &Api,
     key: &Key,
     options: GetOptions,
-) -> Result<std::result::Result<Look<Hit>, Missed>> {
+) -> crate::store::Result<std::result::Result<Look<Hit>, Missed>> {
     match what_is_there(api, key, options).await {
         Ok(found) => {
             api.shared().damaged.forget(key.id());
@@ -257,7 +304,7 @@ pub(super) async fn read(
             api.shared().damaged.note(key.id(), version);
             Ok(Err(Missed { version, ..Missed::DAMAGED }))
         }
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error),
     }
 }
 
@@ -288,15 +335,13 @@ async fn newest_failure(
 fn unreachable_owner(reason: MissReason) -> Problem {
     let detail = match reason {
         MissReason::Expired => {
-            "the store that owns the result cannot be reached, and what the other one has of it has expired; \
+            "the store that owns the result cannot be reached, and what is at hand of it has expired; \
              `stale=` seconds past expiry can be accepted"
         }
         MissReason::TooOld => {
-            "the store that owns the result cannot be reached, and what the other one has is older than `max_age`"
+            "the store that owns the result cannot be reached, and what is at hand is older than `max_age`"
         }
-        _ => {
-            "the store that owns the result cannot be reached, and what the other one has lacks a required field"
-        }
+        _ => "the store that owns the result cannot be reached, and what is at hand lacks a required field",
     };
     Problem::new("unavailable", detail).with("reason", reason.as_str())
 }
@@ -374,6 +419,7 @@ pub(super) fn observe_age(api: &Api, op: &str, freshness: Freshness) {
 
 fn result_of(hit: &Hit, freshness: Freshness, quality: Quality) -> &'static str {
     match hit.source {
+        _ if hit.via == Via::Outage => "hit_outage",
         _ if quality != Quality::Good => "hit_failed",
         _ if freshness.is_stale() => "stale",
         Source::Memory => "hit_memory",
@@ -395,6 +441,7 @@ pub(super) fn count_miss(api: &Api, op: &str, reason: MissReason) {
             MissReason::Variant => "miss_variant",
             MissReason::Failed => "miss_failed",
             MissReason::Damaged => "miss_damaged",
+            MissReason::Unknown => "miss_unknown",
         },
     );
 }
@@ -419,10 +466,13 @@ impl Missed {
                 "the last fetch failed; `quality=best` or `quality=failed` shows what it came to"
             }
             MissReason::Damaged => "what is stored is damaged; store it again to replace it",
+            MissReason::Unknown => {
+                "nothing is known of this url here, and the store that may have it could not be asked; ask again later"
+            }
         };
         // RFC 9211 section 2.2.
         let forward = match self.reason {
-            MissReason::Absent => "uri-miss",
+            MissReason::Absent | MissReason::Unknown => "uri-miss",
             MissReason::Variant => "vary-miss",
             MissReason::Damaged => "miss",
             MissReason::Expired => "stale",
@@ -476,6 +526,7 @@ impl Found {
     /// RFC 9211.
     fn cache_status(&self) -> HeaderValue {
         let detail = match self.hit.via {
+            Via::Outage => "outage",
             _ if self.freshness.is_stale() => "stale",
             Via::Queued => "queued",
             Via::Fallback => "fallback",

@@ -32,6 +32,7 @@ mod table;
 #[cfg(test)]
 mod testing;
 mod transfer;
+mod turns;
 mod views;
 mod worker;
 mod write;

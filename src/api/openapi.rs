@@ -196,7 +196,7 @@ mod tests {
     use super::DOCUMENT;
 
     /// Clients are generated from these names: one that is changed or taken away breaks them.
-    const OPERATIONS: [(&str, &str); 53] = [
+    const OPERATIONS: [(&str, &str); 54] = [
         ("get_health", "GET /health"),
         ("get_livez", "GET /livez"),
         ("get_metrics", "GET /metrics"),
@@ -207,6 +207,7 @@ mod tests {
         ("list_outbox", "GET /v1/admin/outbox"),
         ("retry_outbox", "POST /v1/admin/outbox/retry"),
         ("discard_outbox_row", "DELETE /v1/admin/outbox/{seq}"),
+        ("rotate_session_key", "POST /v1/admin/sessions/rotate-key"),
         ("rollback_routing", "POST /v1/admin/rollback"),
         ("get_routing", "GET /v1/admin/routing"),
         ("put_routing", "PUT /v1/admin/routing"),
@@ -254,13 +255,14 @@ mod tests {
 
     /// Members of example bodies that can be left out all the same: an operation that needs one of several, or that does less
     /// because of them.
-    const HARMLESS: [(&str, &str); 8] = [
+    const HARMLESS: [(&str, &str); 9] = [
         ("put_routing", "reason"),
         ("patch_routing", "shadow_read"),
         ("patch_routing", "reason"),
         ("rollback_routing", "reason"),
         ("start_work", "options"),
         ("retry_outbox", "seq"),
+        ("rotate_session_key", "dry_run"),
         ("purge_results", "host"),
         ("purge_results", "dry_run"),
     ];

@@ -28,7 +28,7 @@ struct Inner {
 pub(super) type Result<T, E = Problem> = std::result::Result<T, E>;
 
 /// Every code with its status and title. The codes are part of the API.
-pub(super) const CODES: [(&str, u16, &str); 63] = [
+pub(super) const CODES: [(&str, u16, &str); 64] = [
     ("malformed_request", 400, "The request could not be read"),
     ("invalid_parameter", 400, "A parameter is missing, unknown or out of range"),
     ("invalid_url", 400, "The url cannot name a page"),
@@ -74,6 +74,7 @@ pub(super) const CODES: [(&str, u16, &str); 63] = [
     ("precondition_required", 428, "The change must name what it is based on"),
     ("internal_error", 500, "Something went wrong here"),
     ("entry_corrupt", 500, "What is stored is not what was written"),
+    ("session_sealed", 500, "The session is sealed under a key that is not configured"),
     ("not_supported", 501, "The store, as it is set up, cannot do this"),
     ("backend_access_denied", 502, "The store denies access to this service"),
     ("backend_credentials", 502, "The store does not accept this service's credentials"),
@@ -222,9 +223,10 @@ impl From<store::Error> for Problem {
             Error::Credentials { .. } if is_of_bucket => "bucket_credentials",
             Error::MissingBucket { .. } => "bucket_missing",
             Error::Overloaded { .. } => "overloaded",
-            Error::Unavailable { .. } => "unavailable",
+            Error::Unavailable { .. } | Error::Unasked { .. } => "unavailable",
             Error::Full { .. } | Error::ReadOnly { .. } => "storage_full",
             Error::Corrupt { .. } => "entry_corrupt",
+            Error::Sealed { .. } => "session_sealed",
             Error::Throttled { .. } => "throttled",
             Error::Timeout { .. } => "backend_timeout",
             Error::AccessDenied { .. } => "backend_access_denied",
@@ -237,10 +239,12 @@ impl From<store::Error> for Problem {
             Error::Cursor => return Self::new("invalid_cursor", detail).with("field", "cursor"),
             Error::Backend { .. } => "internal_error",
         };
+        let is_unasked = matches!(error, Error::Unasked { .. });
         tracing::error!(error = %detail, code, "a store operation failed");
         // What a backend says may name paths: that is for the log.
         let told = match code {
             "overloaded" => "the store takes no more work just now",
+            _ if is_unasked => "nothing is known of it here, and the store that may have it cannot be asked",
             "unavailable" => "the store cannot be reached",
             "storage_full" => "the store has no space left",
             "throttled" => "the store asks for fewer requests; try again later",
@@ -265,6 +269,10 @@ impl From<store::Error> for Problem {
             }
             "bucket_missing" => "the bucket for large bodies does not exist; an operator has to make it",
             "entry_corrupt" => "the stored entry is damaged; store it again to replace it",
+            "session_sealed" => {
+                "the session is sealed under a key that this service does not have; an operator has to add it to \
+                 sessions.older_encryption_keys. Nothing is lost until then"
+            }
             _ => "the store failed; the log has the details under this request's id",
         };
         Self::new(code, told)

@@ -18,7 +18,7 @@ use super::state::Api;
 use super::write::{Place, Terms, Times, TtlSource, Written, check_validator, keep, store_failed, ttl};
 use crate::domain::document::{Coding, Inflate, Projection, encode};
 use crate::domain::quality::{Guard, Quality, Why};
-use crate::domain::{Entry, Namespace, Timestamp, Validators};
+use crate::domain::{Entry, Key, Namespace, Timestamp, Validators};
 use crate::store::Condition;
 
 /// Documents up to this size are worked on where they are.
@@ -31,8 +31,35 @@ pub(super) const LARGE_LINE_BYTES: usize = 1 << 20;
 const STREAM_BYTES: u64 = 4 << 20;
 
 /// A line that stores a result. `etag`, `version` and other members that only the service sets are ignored.
+#[derive(Debug)]
+pub(super) struct Record {
+    /// What it is stored under.
+    pub(super) key: Key,
+    ttl: Option<u64>,
+    created_at: Option<Timestamp>,
+    updated_at: Option<Timestamp>,
+    expires_at: Option<Timestamp>,
+    validators: KnownValidators,
+    lease: Option<String>,
+    quality: Option<Which>,
+    /// The line, of which the document is a part.
+    document: Bytes,
+}
+
+/// How the lines of a request are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Storing {
+    /// As documents that were just fetched.
+    Fetched,
+    /// With the times of the line, and never in place of what is newer.
+    Imported,
+    /// As an import, of what was deleted since: as a new write, and only where nothing is stored.
+    Restored,
+}
+
+/// A line as it is sent.
 #[derive(Debug, Deserialize)]
-pub(super) struct Record<'a> {
+struct Sent<'a> {
     #[serde(borrow)]
     url: Cow<'a, str>,
     #[serde(borrow, default)]
@@ -65,25 +92,31 @@ enum Which {
     Failed,
 }
 
-impl<'a> Record<'a> {
+impl Record {
     /// Reads a line.
-    pub(super) fn read(line: &'a [u8]) -> Result<Self> {
-        read_json(line)
+    pub(super) fn read(api: &Api, namespace: &Namespace, line: &Bytes) -> Result<Self> {
+        let sent: Sent<'_> = read_json(line)?;
+        Ok(Self {
+            key: api.key(namespace, &sent.url, sent.variant.as_deref())?,
+            ttl: sent.ttl,
+            created_at: sent.created_at,
+            updated_at: sent.updated_at,
+            expires_at: sent.expires_at,
+            validators: sent.validators,
+            lease: sent.lease.map(Cow::into_owned),
+            quality: sent.quality,
+            document: line.slice_ref(sent.document.get().as_bytes()),
+        })
     }
 
-    /// Stores it. An import keeps the line's own times and never replaces an entry that is newer.
-    pub(super) async fn store(
-        &self,
-        api: &Api,
-        op: &'static str,
-        namespace: &Namespace,
-        import: bool,
-    ) -> Result<Written> {
-        let key = api.key(namespace, &self.url, self.variant.as_deref())?;
+    /// Stores it.
+    pub(super) async fn store(&self, api: &Api, op: &'static str, storing: Storing) -> Result<Written> {
+        let import = storing != Storing::Fetched;
+        let key = self.key.clone();
         let lease = self.lease.as_deref().filter(|_| !import).map(token).transpose()?;
         let now = api.clock.now();
         let limit = api.config.limits.decoded_bytes;
-        let raw = Bytes::copy_from_slice(self.document.get().as_bytes());
+        let raw = self.document.clone();
         if raw.len() as u64 > limit {
             return Err(crate::domain::DocumentError::TooLarge { limit }.into());
         }
@@ -109,7 +142,8 @@ impl<'a> Record<'a> {
                 times.expires_at = self.expires_at.unwrap_or(times.expires_at).min(longest);
             }
         }
-        let place = if import { Place::fetched(api, now, fetched) } else { Place::newest(api) };
+        let restored = storing == Storing::Restored;
+        let place = if import && !restored { Place::fetched(api, now, fetched) } else { Place::newest(api) };
         let level = api.config.results.compression_level;
         let encoded = if raw.len() as u64 <= INLINE_BYTES {
             encode(&raw, level)?
@@ -121,7 +155,9 @@ impl<'a> Record<'a> {
             .await?
         };
         let ttl_source = if import { TtlSource::Kept } else { TtlSource::of(self.ttl) };
-        let terms = Terms { validators, times, ttl_source, condition: Condition::Any, place };
+        // No entry has expired by then: the condition holds where there is none at all.
+        let condition = if restored { Condition::Absent(Timestamp::from_millis(0)) } else { Condition::Any };
+        let terms = Terms { validators, times, ttl_source, condition, place };
         if import && self.quality == Some(Which::Good) {
             // Where good results are it goes back, whatever it says of itself.
             let quality = api.guard().of_facts(&encoded.facts);

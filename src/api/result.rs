@@ -136,15 +136,15 @@ pub(super) struct DeleteParams {
             ("etag" = String, description = "The content's hash and coding"),
             ("age" = u64, description = "Seconds since it was stored or confirmed"),
             ("last-modified" = String, description = "When it was stored or confirmed"),
-            ("cache-status" = String, description = "RFC 9211: `crawlcache; hit; ttl=…; detail=memory|sqlite|dynamodb|stale|queued|fallback`"),
+            ("cache-status" = String, description = "RFC 9211: `crawlcache; hit; ttl=…; detail=memory|sqlite|dynamodb|stale|queued|fallback|outage`"),
             ("crawlcache-quality" = String, description = "`failed` where it is a failed result; good ones have no such header"),
             ("crawlcache-lease" = Option<String>, description = "With `lease=` and a stale answer: the lease, if it was granted"),
             ("crawlcache-lease-expires" = Option<String>, description = "When that lease runs out"),
         ),
         example = json!({"url": "https://example.com/", "success": true, "status_code": 200, "html": "<html>…</html>", "markdown": "# Example"})),
     (status = 304, description = "The client has it already (`If-None-Match`)"),
-    (status = 404, description = "No answer; `reason` is absent, expired, too_old, field_missing, variant, damaged or failed (then with a \
-        member `failed`). With `lease=`, the member `lease` has the state `won`, `held`, or `failed` (just tried: move on)",
+    (status = 404, description = "No answer; `reason` is absent, expired, too_old, field_missing, variant, damaged, unknown (a \
+        store that may have it could not be asked) or failed (then with a member `failed`). With `lease=`, the member `lease` has the state `won`, `held`, or `failed` (just tried: move on)",
         headers(("retry-after" = Option<u64>, description = "With `lease=`: when the lease runs out, or a failed result is fresh no more"))),
     (status = 409, description = "With `lease=`: others store this page all the time"),
     (status = 406, description = "None of the codings zstd, gzip and identity is acceptable"),

@@ -24,6 +24,7 @@ use super::state::Api;
 use crate::domain::document::MAX_FIELDS;
 use crate::domain::quality::{Quality, Wanted};
 use crate::domain::{Freshness, Key, Meta, MissReason};
+use crate::store::{Look, Seen, Source};
 
 /// The most keys in one request.
 const MAX_KEYS: usize = 10_000;
@@ -202,15 +203,19 @@ pub(super) struct Counts {
     /// Absent, and somebody has the lease to fetch it.
     leased: usize,
     invalid: usize,
+    /// What there is cannot be told: the store that may have it could not be asked.
+    unknown: usize,
 }
 
 /// The state of one key.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct KeyState {
-    /// `fresh` and `stale` can be read, `absent` cannot, `leased` cannot yet, `invalid` is no key.
+    /// `fresh` and `stale` can be read, `absent` cannot, `leased` cannot yet, `invalid` is no key. `unknown`: the store that
+    /// may have it could not be asked just now.
     #[schema(example = "fresh")]
     state: &'static str,
-    /// Why it is absent: `absent`, `expired`, `too_old`, `field_missing`, `failed`, `damaged`; or what is wrong with the key.
+    /// Why it is absent: `absent`, `expired`, `too_old`, `field_missing`, `failed`, `damaged`; what is unknown: `result`, or,
+    /// of an absent one, whether somebody fetches it (`lease`); or what is wrong with the key.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<Cow<'static, str>>,
     /// Seconds since it was stored or confirmed.
@@ -288,9 +293,13 @@ pub(super) async fn lookup(
     }
     let absent: Vec<(usize, &Key)> =
         places.iter().copied().zip(&keys).filter(|(place, _)| results[*place].state == "absent").collect();
-    let held = leases::held(&api, &absent.iter().map(|(_, key)| *key).collect::<Vec<_>>()).await;
-    for ((place, _), _) in absent.iter().zip(held).filter(|(_, held)| *held) {
-        results[*place].state = "leased";
+    match leases::held(&api, &absent.iter().map(|(_, key)| *key).collect::<Vec<_>>()).await {
+        Some(held) => {
+            for ((place, _), _) in absent.iter().zip(held).filter(|(_, held)| *held) {
+                results[*place].state = "leased";
+            }
+        }
+        None => absent.iter().for_each(|(place, _)| results[*place] = KeyState::without("unknown", "lease")),
     }
     let mut counts = Counts::default();
     for result in &results {
@@ -299,6 +308,7 @@ pub(super) async fn lookup(
             "stale" => counts.stale += 1,
             "absent" => counts.absent += 1,
             "leased" => counts.leased += 1,
+            "unknown" => counts.unknown += 1,
             _ => counts.invalid += 1,
         }
     }
@@ -309,18 +319,33 @@ pub(super) async fn lookup(
 
 /// The states of keys, in their order, counted. Only where the one result of a key is no answer the other is looked at.
 async fn states_of(api: &Api, accepted: &Accepted, keys: &[Key]) -> Result<Vec<KeyState>> {
-    let judge = |key: &Key, meta: Option<&Meta>| -> std::result::Result<KeyState, Missed> {
-        let version = meta.map(|meta| meta.version);
+    let judge = |key: &Key, seen: &Seen| -> std::result::Result<KeyState, Missed> {
+        let version = match seen {
+            Seen::Told(Look::Entry(meta)) | Seen::Unconfirmed(meta, _) => Some(meta.version),
+            Seen::Told(Look::Deleted(_) | Look::Absent) | Seen::Unknown => None,
+        };
         if api.shared().damaged.has(key.id(), version) {
             return Err(Missed { version, ..Missed::DAMAGED });
         }
-        let meta = meta.ok_or(Missed::ABSENT)?;
-        let (freshness, quality) = accepted.judge(api.guard(), meta, api.clock.now())?;
+        let (meta, place) = match seen {
+            Seen::Told(Look::Entry(meta)) => (meta, None),
+            Seen::Unconfirmed(meta, place) => (meta, Some(*place)),
+            Seen::Told(Look::Deleted(_) | Look::Absent) => return Err(Missed::ABSENT),
+            Seen::Unknown => return Err(Missed::UNKNOWN),
+        };
+        let judged = accepted.judge(api.guard(), meta, api.clock.now());
+        let (freshness, quality) = judged.map_err(|missed| match place {
+            None => missed,
+            // Its owner may have one that is an answer.
+            Some(_) => Missed { version: missed.version, ..Missed::UNKNOWN },
+        })?;
         count_state(
             api,
             match quality {
+                _ if place == Some(Source::Memory) => "hit_outage",
                 Quality::Failed(_) => "hit_failed",
                 Quality::Good if freshness.is_stale() => "stale",
+                Quality::Good if place == Some(Source::Sqlite) => "hit_sqlite",
                 Quality::Good => api.lookup_hit(key),
             },
         );
@@ -330,8 +355,8 @@ async fn states_of(api: &Api, accepted: &Accepted, keys: &[Key]) -> Result<Vec<K
         Wanted::Failed => keys.iter().map(Key::failed).collect(),
         Wanted::Best | Wanted::Good => Cow::Borrowed(keys),
     };
-    let metas = api.results.get_metas(&first).await?;
-    let mut states: Vec<_> = first.iter().zip(&metas).map(|(key, meta)| judge(key, meta.as_ref())).collect();
+    let seen = api.results.survey(&first).await?;
+    let mut states: Vec<_> = first.iter().zip(&seen).map(|(key, seen)| judge(key, seen)).collect();
     let (places, second): (Vec<usize>, Vec<Key>) = keys
         .iter()
         .enumerate()
@@ -339,14 +364,23 @@ async fn states_of(api: &Api, accepted: &Accepted, keys: &[Key]) -> Result<Vec<K
         .filter_map(|(place, key)| Some((place, accepted.second(api.guard(), key)?)))
         .unzip();
     if !second.is_empty() {
-        let metas = api.results.get_metas(&second).await?;
-        for ((place, key), meta) in places.into_iter().zip(&second).zip(&metas) {
+        let seen = match api.results.survey(&second).await {
+            Ok(seen) => seen,
+            Err(error) if error.is_away() => vec![Seen::Unknown; second.len()],
+            Err(error) => return Err(error.into()),
+        };
+        for ((place, key), seen) in places.into_iter().zip(&second).zip(&seen) {
             let state = &mut states[place];
             let first = state.as_ref().err().and_then(|missed| missed.version);
-            if meta.as_ref().is_some_and(|meta| !is_news(meta, first)) {
-                continue;
+            match seen {
+                Seen::Told(Look::Entry(meta)) | Seen::Unconfirmed(meta, _) if !is_news(meta, first) => {
+                    continue;
+                }
+                // Of a failed result that is no answer nobody has to know.
+                Seen::Unknown if accepted.quality == Wanted::Good => continue,
+                _ => {}
             }
-            let beside = judge(key, meta.as_ref());
+            let beside = judge(key, seen);
             *state = match (&*state, beside) {
                 (Err(missed), Err(beside)) => Err(missed.and(beside)),
                 (_, found) => found,
@@ -355,7 +389,10 @@ async fn states_of(api: &Api, accepted: &Accepted, keys: &[Key]) -> Result<Vec<K
     }
     let counted = |missed: Missed| {
         count_miss(api, "lookup", missed.reason);
-        KeyState::without("absent", missed.reason.as_str())
+        match missed.reason {
+            MissReason::Unknown => KeyState::without("unknown", "result"),
+            reason => KeyState::without("absent", reason.as_str()),
+        }
     };
     Ok(states.into_iter().map(|state| state.unwrap_or_else(counted)).collect())
 }

@@ -3,7 +3,6 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
-use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -14,10 +13,11 @@ use super::caller::{Reader, Writer};
 use super::listing::ListParams;
 use super::params::Params;
 use super::problem::{Problem, Result};
-use super::record::{LARGE_LINE_BYTES, Line, Record, document_line, export_head, line_error};
+use super::record::{LARGE_LINE_BYTES, Line, Record, Storing, document_line, export_head, line_error};
 use super::state::Api;
-use crate::domain::{Key, Namespace};
-use crate::store::{self, GetOptions, ListOrder, ListQuery};
+use super::turns::{Turn, Turns};
+use crate::domain::Key;
+use crate::store::{self, GetOptions, ListOrder, ListQuery, Look};
 
 /// Results that are read or written at once.
 const AT_ONCE: usize = 16;
@@ -85,7 +85,8 @@ async fn line(api: Api, key: Key) -> Result<Option<Line>> {
     // An export must not push out what is hot.
     let hit = match api.results.get(&key, GetOptions::scan()).await {
         Ok(Some(hit)) => hit,
-        Ok(None) => return Ok(None),
+        // What has just left SQLite was listed because that had it; what DynamoDB has was not listed either.
+        Ok(None) | Err(store::Error::Unasked { .. }) => return Ok(None),
         // One damaged entry, which the store has logged and counted, is no reason to withhold the others.
         Err(store::Error::Corrupt { detail, .. }) => {
             tracing::error!(detail, "an export left out a damaged entry");
@@ -107,6 +108,9 @@ pub(super) struct ImportParams {
     /// Whether the answer names the outcome of every line; such an import reads at most 10,000 lines.
     #[serde(default)]
     outcomes: bool,
+    /// Whether what was deleted since it was exported is stored again. What is stored now is never replaced by it.
+    #[serde(default)]
+    restore: bool,
 }
 
 /// What an import did.
@@ -122,6 +126,9 @@ pub(super) struct ImportReport {
     refreshed: u64,
     /// Results that were not stored because what is there is newer, or was stored by the same import before.
     superseded: u64,
+    /// Results that were not stored because they were deleted since, where the store remembers that; `restore=true`
+    /// stores them again.
+    deleted: u64,
     /// Results that are safe here, and that the store that owns them will get when it can be reached again.
     queued: u64,
     /// Lines that were not stored.
@@ -130,8 +137,8 @@ pub(super) struct ImportReport {
     errors: Vec<Value>,
     /// Whether the body was read to its end.
     complete: bool,
-    /// With `outcomes=true`, for every line: `line` and `outcome`, which is `created`, `replaced`, `refreshed`,
-    /// `superseded` or `failed`, then with `code` and `detail`. In the order in which they were settled.
+    /// With `outcomes=true`, for every line, in the order of the lines: `line` and `outcome`, which is `created`,
+    /// `replaced`, `refreshed`, `superseded`, `deleted`, `queued` or `failed`, then with `code` and `detail`.
     #[serde(skip_serializing_if = "Option::is_none")]
     outcomes: Option<Vec<Value>>,
 }
@@ -154,6 +161,7 @@ impl ImportReport {
             Ok("created") => self.created += 1,
             Ok("replaced") => self.replaced += 1,
             Ok("superseded") => self.superseded += 1,
+            Ok(DELETED) => self.deleted += 1,
             Ok("queued") => self.queued += 1,
             Ok(_) => self.refreshed += 1,
             Err(problem) => {
@@ -170,7 +178,11 @@ impl ImportReport {
 ///
 /// One JSON object a line, as `/v1/results/export` writes it: `url`, `document`, and optionally `variant`,
 /// `created_at`, `updated_at`, `expires_at`, `ttl`, `validators`, `quality`. The results keep those times. A bad line is
-/// counted and never fails the rest. There is no limit on the number of lines, unless their outcomes are asked for.
+/// counted and never fails the rest. Lines of one key are stored one after the other. There is no limit on the number of
+/// lines, unless their outcomes are asked for.
+///
+/// A result that is newer than its line stays, and so does a deletion: `restore=true` stores again what was deleted since,
+/// with the times of the line, and still replaces nothing that is stored.
 #[utoipa::path(post, path = "/v1/results/import", tag = "results", operation_id = "import_results", params(ImportParams),
     request_body(content = String, content_type = "application/x-ndjson",
         example = json!("{\"url\":\"https://example.com/\",\"document\":{\"success\":true}}\n")),
@@ -184,7 +196,8 @@ pub(super) async fn import(
     let namespace = caller.namespace().clone();
     let mut lines = Lines::of(&api, &headers, body)?;
     let mut report = ImportReport { outcomes: params.outcomes.then(Vec::new), ..ImportReport::default() };
-    let mut waiting = stream::FuturesUnordered::new();
+    let mut waiting = stream::FuturesOrdered::new();
+    let mut turns = Turns::default();
     loop {
         let (number, line) = match lines.next(&api).await {
             Ok(Some(line)) => line,
@@ -206,8 +219,10 @@ pub(super) async fn import(
         report.lines += 1;
         // A large document is stored alone: many at once would take many times its memory.
         let large = line.as_ref().is_ok_and(|line| line.len() > LARGE_LINE_BYTES);
-        let (api, namespace) = (api.clone(), namespace.clone());
-        waiting.push(async move { (number, import_line(&api, &namespace, line).await) });
+        let record = line.and_then(|line| Record::read(&api, &namespace, &line));
+        let turn = record.as_ref().ok().map(|record| turns.next(record.key.id()));
+        let (api, restore) = (api.clone(), params.restore);
+        waiting.push_back(async move { (number, import_line(&api, record, turn, restore).await) });
         let most = if large { 1 } else { AT_ONCE };
         while waiting.len() >= most
             && let Some((number, outcome)) = waiting.next().await
@@ -221,7 +236,32 @@ pub(super) async fn import(
     Ok(Json(report))
 }
 
-async fn import_line(api: &Api, namespace: &Namespace, line: Result<Bytes>) -> Result<&'static str> {
-    let written = Record::read(&line?)?.store(api, "import", namespace, true).await?;
-    Ok(written.stored.outcome)
+/// The outcome of a line that is older than the deletion of its key.
+const DELETED: &str = "deleted";
+
+async fn import_line(
+    api: &Api,
+    record: Result<Record>,
+    turn: Option<Turn>,
+    restore: bool,
+) -> Result<&'static str> {
+    let record = record?;
+    let mut turn = turn;
+    if let Some(turn) = &mut turn {
+        turn.come().await;
+    }
+    let written = record.store(api, "import", Storing::Imported).await?;
+    if !written.is_superseded() {
+        return Ok(written.stored.outcome);
+    }
+    let found = api.results.look(&written.kept.key, GetOptions::scan()).await?;
+    if !matches!(found, Look::Deleted(_)) {
+        return Ok(written.stored.outcome);
+    }
+    if !restore {
+        return Ok(DELETED);
+    }
+    let restored = record.store(api, "import", Storing::Restored).await?;
+    // Stored by another caller since it was looked for.
+    Ok(if restored.is_unmet() { "superseded" } else { restored.stored.outcome })
 }

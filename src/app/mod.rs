@@ -30,7 +30,7 @@ use crate::store::sqlite::OpenError;
 use stores::Stores;
 use worker::LongWork;
 
-pub use sides::open_sides;
+pub use sides::{Opened, open_sides};
 
 /// Why the service cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +44,18 @@ pub enum StartError {
     /// When the database was last in use cannot be read.
     #[error("cannot read when the database was last in use: {0}")]
     Heartbeat(store::Error),
+    /// Acknowledged writes would be left behind.
+    #[error(
+        "{rows} acknowledged writes wait in {path} that DynamoDB has yet to get, and a service with store.backend = \
+         \"dynamodb\" does not see them: start it with \"routed\" until `crawlcache outbox` lists nothing, or accept that \
+         they are left behind with --set store.abandon_outbox=true", path = path.display()
+    )]
+    Outbox {
+        /// How many.
+        rows: u64,
+        /// The database.
+        path: PathBuf,
+    },
     /// The policy by which keys are spread over the stores cannot be read.
     #[error("cannot read the routing policy: {0}")]
     Routing(store::Error),
@@ -87,7 +99,7 @@ impl App {
     /// [`StartError`], which says what to do.
     pub async fn build(config: Config, clock: Clock) -> Result<Self, StartError> {
         let metrics = Metrics::new();
-        let stores = Stores::open(&config, &clock, &metrics).await?;
+        let mut stores = Stores::open(&config, &clock, &metrics).await?;
         let tokens = Arc::new(Watched::open(&config.tokens_path())?);
         let address = config.server.listen;
         if tokens.keyring().is_empty() && !config.server.is_loopback() && !config.server.insecure {
@@ -119,6 +131,9 @@ impl App {
             let relay = Relay { routed: routed.clone(), concurrency };
             supervisor.spawn("relay", relay.run(supervisor.stop_signal()));
             supervisor.spawn("watch", relay::watch(routed.clone(), supervisor.stop_signal()));
+        }
+        if let Some(unchecked) = stores.unchecked.take() {
+            supervisor.spawn("tables", unchecked.until_right(supervisor.stop_signal()));
         }
         let behind = stores.bucket.as_ref().map(|_| dynamodb::S3);
         let recent =

@@ -1,4 +1,6 @@
-//! Both sides of a configuration without a service in front of them, for the command line.
+//! The stores of a configuration without a service in front of them, for the command line.
+
+use std::sync::Arc;
 
 use super::StartError;
 use super::stores;
@@ -6,6 +8,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::jobs::Sides;
 use crate::metrics::Metrics;
+use crate::store::SessionStore;
 use crate::store::dynamodb::{Aws, DynamodbResults, DynamodbSessions, Tables};
 use crate::store::sqlite::SqliteStore;
 
@@ -31,4 +34,28 @@ pub async fn open_sides(
     let mut sides = Sides::new(database, results, sessions, clock.clone(), metrics.clone(), keep_stale);
     sides.alone = true;
     Ok(sides)
+}
+
+/// What a configuration keeps its data in, opened by this process.
+#[derive(Debug)]
+pub struct Opened(stores::Stores);
+
+impl Opened {
+    /// Opens the data directory, which nobody else may have open, and the tables, as the configuration says.
+    ///
+    /// # Errors
+    /// [`StartError`], which says what to do.
+    pub async fn open(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Self, StartError> {
+        stores::Stores::open(config, clock, metrics).await.map(Self)
+    }
+
+    /// The sessions of each backend.
+    pub fn sessions(&self) -> Vec<Arc<dyn SessionStore>> {
+        self.0.backends().into_iter().map(|backend| backend.sessions).collect()
+    }
+
+    /// Closes what is open.
+    pub async fn close(&self) {
+        self.0.close().await;
+    }
 }

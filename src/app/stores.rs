@@ -16,8 +16,12 @@ use crate::store::routed::policy::Routing;
 use crate::store::routed::remote::Remote;
 use crate::store::routed::{self, Routed};
 use crate::store::sqlite::{self, SqliteStore};
-use crate::store::tiered::Tiered;
+use crate::store::tiered::{Tiered, Trust};
 use crate::store::{Error, HostStore, LeaseStore, ResultStore, SessionStore};
+use tokio_util::sync::CancellationToken;
+
+/// How long after a start the tables are checked again that were not right.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
 /// How long a start waits for its tables.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -43,6 +47,8 @@ pub(super) struct Stores {
     pub(super) sides: Option<Sides>,
     /// The bucket for large bodies beside the tables, where there is one.
     pub(super) bucket: Option<Bucket>,
+    /// What is yet to be found right about DynamoDB before the router uses it.
+    pub(super) unchecked: Option<Unchecked>,
     /// The only backend; `None` where a router knows several.
     alone: Option<api::Backend>,
 }
@@ -51,7 +57,7 @@ impl Stores {
     /// Opens what the configuration asks for.
     pub(super) async fn open(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Self, StartError> {
         match config.store.backend {
-            Backend::Sqlite => embedded(config, clock, metrics),
+            Backend::Sqlite => embedded(config, clock, metrics).await,
             Backend::Dynamodb => shared(config, clock, metrics).await,
             Backend::Routed => routed(config, clock, metrics).await,
         }
@@ -85,30 +91,36 @@ fn options(config: &Config) -> sqlite::Options {
         cache_bytes: config.sqlite.cache_bytes,
         max_bytes: config.sqlite.max_bytes,
         queue: config.sqlite.queue,
-        encryption_key: config.sessions.encryption_key.clone(),
-        tombstone_seconds: 0,
-        outbox_rows: 0,
+        encryption_key: config.sessions.keys(),
+        // Longer than anything can live that they have to stop, sessions included.
+        tombstone_seconds: config
+            .results
+            .max_ttl_seconds
+            .saturating_add(config.results.keep_stale_seconds)
+            .max(crate::domain::session::MAX_TTL_SECONDS),
+        outbox_rows: config.routing.outbox_rows,
+        is_routed: false,
     }
 }
 
 /// How it is opened beside DynamoDB.
 pub(super) fn options_beside(config: &Config) -> sqlite::Options {
-    let results = &config.results;
-    sqlite::Options {
-        // Longer than anything can live that they have to stop, sessions included.
-        tombstone_seconds: results
-            .max_ttl_seconds
-            .saturating_add(results.keep_stale_seconds)
-            .max(crate::domain::session::MAX_TTL_SECONDS),
-        outbox_rows: config.routing.outbox_rows,
-        ..options(config)
-    }
+    sqlite::Options { is_routed: true, ..options(config) }
 }
 
 /// Everything in a file of this process.
-fn embedded(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Stores, StartError> {
+async fn embedded(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Stores, StartError> {
     let backend = sqlite::BACKEND;
     let database = SqliteStore::open(&options(config), clock, metrics)?;
+    if database.waits_for_router() {
+        let outbox = database.outbox_status().await.map_err(StartError::Routing)?;
+        tracing::warn!(
+            queued = outbox.queued,
+            parked = outbox.parked,
+            "a router over this database and DynamoDB was here: what only DynamoDB has is not seen, what waits for it waits \
+             until a router is back, and deletions are remembered until then"
+        );
+    }
     let metered: Arc<dyn ResultStore> =
         Arc::new(Metered::results(Arc::new(database.clone()), metrics, backend));
     let sessions: Arc<dyn SessionStore> =
@@ -131,12 +143,14 @@ fn embedded(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Stores,
         routed: None,
         sides: None,
         bucket: None,
+        unchecked: None,
         alone: Some(alone),
     })
 }
 
 /// Everything in DynamoDB, which other instances write to as well.
 async fn shared(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Stores, StartError> {
+    check_outbox(config)?;
     let aws = Aws::connect(&config.dynamodb, &config.s3, metrics).await;
     check_tables(&aws, config).await?;
     let (results, sessions) = in_dynamodb(aws, config, clock, metrics);
@@ -146,7 +160,7 @@ async fn shared(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Sto
     let hosts = Arc::new(results);
     let alone = alone(dynamodb::BACKEND, &metered, &sessions);
     let memory = (config.memory.bytes > 0)
-        .then(|| Tiered::shared(Arc::clone(&metered), config.memory.bytes, config.memory.trust()));
+        .then(|| Tiered::shared(Arc::clone(&metered), config.memory.bytes, trust(config, Some(metrics))));
     let results = in_front(memory.as_ref(), metered);
     Ok(Stores {
         results,
@@ -158,15 +172,36 @@ async fn shared(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Sto
         routed: None,
         sides: None,
         bucket,
+        unchecked: None,
         alone: Some(alone),
     })
+}
+
+/// Refuses to leave acknowledged writes behind without a word of consent: a service that knows only DynamoDB does not see
+/// what waits for it in a database.
+fn check_outbox(config: &Config) -> Result<(), StartError> {
+    let (rows, path) = match sqlite::left_in(&config.server.data_dir) {
+        Ok(None) => return Ok(()),
+        Ok(Some((0, _))) => return Ok(()),
+        Ok(Some(left)) => left,
+        Err(error) => {
+            tracing::warn!(%error, "whether writes for DynamoDB wait in the data directory cannot be seen");
+            return Ok(());
+        }
+    };
+    if !config.store.abandon_outbox {
+        return Err(StartError::Outbox { rows, path });
+    }
+    tracing::warn!(rows, path = %path.display(), "acknowledged writes that DynamoDB has yet to get are left behind");
+    Ok(())
 }
 
 /// Both, with a router that knows who owns what.
 async fn routed(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Stores, StartError> {
     let database = SqliteStore::open(&options_beside(config), clock, metrics)?;
     let aws = Aws::connect(&config.dynamodb, &config.s3, metrics).await;
-    check_tables(&aws, config).await?;
+    let (tables, create) = (Tables::new(aws.clone(), &config.dynamodb), config.dynamodb.create_tables);
+    let checked = in_time(prepare(&tables, create)).await;
     let (results, sessions) = in_dynamodb(aws, config, clock, metrics);
     let bucket = results.bucket().cloned();
     let (remote_results, remote_sessions) = metered(&results, &sessions, metrics);
@@ -178,9 +213,15 @@ async fn routed(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Sto
     let settings = &config.routing;
     let circuit =
         Circuit::new(dynamodb::BACKEND, settings.circuit_failures, settings.circuit_pause(), metrics);
-    let start = settings.policy();
-    let routing =
-        Routing::open(&database, start, settings.pinned(), metrics).await.map_err(StartError::Routing)?;
+    // The way back must not depend on DynamoDB: whatever is wrong with it, the service starts without.
+    let unchecked = checked.err().map(|error| {
+        tracing::warn!(%error, "DynamoDB is left alone until its tables are found right");
+        circuit.hold(&error);
+        Unchecked { tables, create, circuit: circuit.clone(), longest_pause: settings.circuit_pause() }
+    });
+    let routing = Routing::open(&database, settings.configured(), settings.pinned(), metrics)
+        .await
+        .map_err(StartError::Routing)?;
     let local_results: Arc<dyn ResultStore> =
         Arc::new(Metered::results(Arc::new(database.clone()), metrics, sqlite::BACKEND));
     let local_sessions: Arc<dyn SessionStore> =
@@ -202,7 +243,7 @@ async fn routed(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Sto
     });
     let behind: Arc<dyn ResultStore> = Arc::new(routed.clone());
     let memory = (config.memory.bytes > 0)
-        .then(|| Tiered::shared(Arc::clone(&behind), config.memory.bytes, config.memory.trust()));
+        .then(|| Tiered::shared(Arc::clone(&behind), config.memory.bytes, trust(config, None)));
     if let Some(memory) = &memory {
         let first = database.on_removed(memory.forgetter()) && routed.on_changed(memory.forgetter());
         debug_assert!(first, "nobody else was given the stores yet");
@@ -224,6 +265,7 @@ async fn routed(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Sto
         routed: Some(routed),
         sides: Some(sides),
         bucket,
+        unchecked,
         alone: None,
     })
 }
@@ -234,6 +276,53 @@ fn alone(
     sessions: &Arc<dyn SessionStore>,
 ) -> api::Backend {
     api::Backend { name, results: Arc::clone(results), sessions: Arc::clone(sessions) }
+}
+
+/// How long copies in memory answer of what DynamoDB has. A router has a circuit of its own; without one the tier gets it,
+/// with these metrics.
+fn trust(config: &Config, metrics: Option<&Metrics>) -> Trust {
+    let settings = &config.routing;
+    let circuit = |metrics| {
+        Circuit::new(dynamodb::BACKEND, settings.circuit_failures, settings.circuit_pause(), metrics)
+    };
+    Trust {
+        trust: config.memory.trust(),
+        outage: config.memory.outage(),
+        circuit: metrics.map(|metrics| (circuit(metrics), config.dynamodb.attempt_timeout())),
+    }
+}
+
+/// What keeps a router from using DynamoDB until its tables are found right.
+#[derive(Debug)]
+pub(super) struct Unchecked {
+    tables: Tables,
+    create: bool,
+    circuit: Circuit,
+    longest_pause: Duration,
+}
+
+impl Unchecked {
+    /// Checks them, and makes them where that is asked for, again and again until they are right or `stop` is cancelled.
+    pub(super) async fn until_right(self, stop: CancellationToken) {
+        let mut pause = FIRST_PAUSE;
+        while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
+            let Some(checked) = stop.run_until_cancelled(prepare(&self.tables, self.create)).await else {
+                return;
+            };
+            match checked {
+                Ok(()) => {
+                    tracing::info!("the tables in DynamoDB are right: it is used from now on");
+                    return self.circuit.release();
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "DynamoDB is still left alone");
+                    // What is wrong may be something else by now.
+                    self.circuit.hold(&error);
+                }
+            }
+            pause = (pause * 2).min(self.longest_pause);
+        }
+    }
 }
 
 /// The tables of DynamoDB.

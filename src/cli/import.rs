@@ -36,6 +36,10 @@ pub(super) struct Args {
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
+    /// Store again what was deleted since the export; what is stored now is never replaced
+    #[arg(long)]
+    restore: bool,
+
     #[command(flatten)]
     service: ServiceArgs,
 }
@@ -48,7 +52,8 @@ pub(super) async fn run(args: Args, global: &Global) -> Outcome {
         output::note("reading results from the terminal, a line each; Ctrl-D ends them");
     }
     let (source, size) = open_source(&args.file)?;
-    let request = || service.request(Method::POST, "/v1/results/import", &[]);
+    let restore = args.restore.then(|| "true".to_owned());
+    let request = || service.request(Method::POST, "/v1/results/import", &[("restore", restore.clone())]);
     // Nothing at first: an answer that refuses would be lost in a connection that breaks while much is being sent.
     service.send(with_body(request(), &[NDJSON], Bytes::new())).await?;
 
@@ -65,8 +70,7 @@ pub(super) async fn run(args: Args, global: &Global) -> Outcome {
     }
     let report = json(answer?).await?;
     global.output().answer(&report, || sentence(&report))?;
-    let failed = report["failed"].as_u64() != Some(0) || report["complete"].as_bool() != Some(true);
-    Ok(if failed { Exit::Failed } else { Exit::Done })
+    Ok(if is_whole(&report) { Exit::Done } else { Exit::Failed })
 }
 
 /// Why the source could not be read to its end.
@@ -116,6 +120,12 @@ fn body_of(source: impl Read + Send + 'static, path: &Path, broken: &Broken) -> 
     Ok(Body::wrap_stream(chunks))
 }
 
+/// Whether every line is stored, or something newer. A result that stays deleted is neither.
+fn is_whole(report: &Value) -> bool {
+    let none = |name: &str| report[name].as_u64().unwrap_or(0) == 0;
+    none("failed") && none("deleted") && report["complete"].as_bool() == Some(true)
+}
+
 /// The report for people.
 fn sentence(report: &Value) -> String {
     let count = |name: &str| HumanCount(report[name].as_u64().unwrap_or(0));
@@ -130,6 +140,9 @@ fn sentence(report: &Value) -> String {
     );
     if let Some(queued @ 1..) = report["queued"].as_u64() {
         let _ = write!(text, "; {} for a store that cannot be reached", HumanCount(queued));
+    }
+    if let Some(deleted @ 1..) = report["deleted"].as_u64() {
+        let _ = write!(text, "; {} deleted since, which --restore stores again", HumanCount(deleted));
     }
     if report["complete"].as_bool() != Some(true) {
         text.push_str("; it was not read to its end");
@@ -154,6 +167,17 @@ fn sentence(report: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_stays_deleted_is_said_and_is_no_success() {
+        let report = |deleted: u64| {
+            serde_json::json!({"lines": 3, "created": 1, "superseded": 2 - deleted, "deleted": deleted,
+                "failed": 0, "errors": [], "complete": true})
+        };
+        assert!(is_whole(&report(0)) && !is_whole(&report(2)));
+        let text = sentence(&report(2));
+        assert!(text.ends_with("0 failed; 2 deleted since, which --restore stores again"), "{text}");
+    }
 
     #[test]
     fn names_the_first_failed_lines() {

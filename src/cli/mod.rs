@@ -24,6 +24,7 @@ mod put;
 mod rollback;
 mod routing;
 mod serve;
+mod sessions;
 mod span;
 mod stats;
 mod status;
@@ -196,6 +197,13 @@ Nothing is restarted, and nothing is lost: what only DynamoDB has stays readable
   crawlcache outbox retry                        once the reason is put right
   crawlcache outbox discard 42")]
     Outbox(outbox::Args),
+
+    /// Seal the credentials of sessions under another key
+    #[command(after_help = "Examples:
+  crawlcache sessions rotate-key --dry-run       how many are sealed under older keys
+  crawlcache sessions rotate-key                 while the service runs
+  crawlcache sessions rotate-key --offline       on the data directory and the tables themselves")]
+    Sessions(sessions::Args),
 
     /// List, show and cancel the migrations and verifications of a service
     #[command(after_help = "Examples:
@@ -394,6 +402,7 @@ fn run(command: Command, global: &Global) -> Outcome {
         Command::Gate(args) => wait_for(gate::run(args, global)),
         Command::Rollback(args) => wait_for(rollback::run(args, global)),
         Command::Outbox(args) => wait_for(outbox::run(args, global)),
+        Command::Sessions(args) => wait_for(sessions::run(args, global)),
         Command::Work(args) => wait_for(work::known(args, global)),
         Command::Export(args) => wait_for(export::run(args, global)),
         Command::Import(args) => wait_for(import::run(args, global)),

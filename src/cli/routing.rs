@@ -33,7 +33,10 @@ enum Action {
     #[command(after_help = "Examples:
   crawlcache routing set --percent 25 --dual-write true --reason 'the second step'
   crawlcache routing set --percent 50 --dry-run          say how many keys would move
-  crawlcache routing set --force none --if-generation 7  only if nobody has changed it since")]
+  crawlcache routing set --force none --percent 10       let the percentage decide again, after a rollback
+  crawlcache routing set --force none --if-generation 7  only if nobody has changed it since
+
+While a side is forced a percentage has no effect: --percent alone is refused then, with exit code 1.")]
     Set(Box<Set>),
 
     /// List the changes of the policy: who, when, why
@@ -70,6 +73,10 @@ struct Set {
     /// Why, for the log
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
+
+    /// Set --percent although a side is forced: it counts as soon as `force` is `none`
+    #[arg(long, requires = "percent")]
+    while_forced: bool,
 
     /// Say what would change, and change nothing
     #[arg(long)]
@@ -122,6 +129,27 @@ impl Set {
         members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
     }
 
+    /// Refuses a percentage that would have no effect, because one side is forced to own everything.
+    async fn check_effect(&self, service: &Service) -> Outcome<()> {
+        if self.percent.is_none() || self.force.is_some() || self.while_forced {
+            return Ok(());
+        }
+        let routing = call(service, Method::GET, PATH, &[], None).await?;
+        let force = word(&routing["policy"]["force"]);
+        if force == "none" {
+            return Ok(());
+        }
+        let way = match routing["pinned_by"].as_str() {
+            Some(by) => format!("unset {by} and start the service again, or add"),
+            None => "add --force none to let it decide, or".to_owned(),
+        };
+        let detail = format!(
+            "force = {force} owns everything, so that --percent would have no effect: {way} --while-forced to set it for \
+             later"
+        );
+        Err(Failure::new(Exit::Failed, "routing_forced", detail))
+    }
+
     async fn send(&self, service: &Service) -> Outcome<Value> {
         let mut patch = self.patch();
         if patch.is_empty() {
@@ -132,6 +160,7 @@ impl Set {
         if let Some(reason) = &self.reason {
             patch.insert("reason".to_owned(), json!(reason));
         }
+        self.check_effect(service).await?;
         let query = [("dry_run", self.dry_run.then(|| "true".to_owned()))];
         let body = Value::Object(patch).to_string();
         let kind = [("content-type", "application/merge-patch+json")];
@@ -185,6 +214,18 @@ pub(super) fn policy(routing: &Value) -> String {
     text
 }
 
+/// What the configuration says otherwise, in a sentence each.
+pub(super) fn overruled(routing: &Value) -> Vec<String> {
+    let overruled = routing["overruled"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let sentence = |one: &Value| {
+        let (member, said_by) = (word(&one["member"]), word(&one["said_by"]));
+        let (configured, in_force) = (text(&one["configured"]), text(&one["in_force"]));
+        format!("{member} = {configured} ({said_by}): {in_force} was set while it ran, and counts")
+    };
+    overruled.iter().map(sentence).collect()
+}
+
 fn word(value: &Value) -> &str {
     value.as_str().unwrap_or("?")
 }
@@ -197,7 +238,10 @@ fn since(routing: &Value) -> String {
 }
 
 fn state(routing: &Value) -> String {
-    format!("policy {}, {}: {}", routing["generation"], since(routing), policy(routing))
+    let mut lines =
+        vec![format!("policy {}, {}: {}", routing["generation"], since(routing), policy(routing))];
+    lines.extend(overruled(routing).into_iter().map(|text| format!("the configuration says {text}")));
+    lines.join("\n")
 }
 
 /// What a change came to.

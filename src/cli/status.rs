@@ -66,6 +66,7 @@ fn page(status: &Value) -> String {
             format!("{}: {}", status["routing"]["generation"], routing::policy(&status["routing"])),
         ),
     ];
+    lines.extend(routing::overruled(&status["routing"]).into_iter().map(|text| line("overruled", text)));
     let backends = status["backends"].as_object().into_iter().flatten();
     lines.extend(backends.map(|(name, state)| line(name, backend(state))));
     lines.push(line("circuit", circuit(&status["circuit"])));
@@ -100,6 +101,7 @@ fn backend(state: &Value) -> String {
 fn circuit(circuit: &Value) -> String {
     let state = circuit["state"].as_str().unwrap_or("?");
     match circuit["error"].as_str() {
+        Some(error) if circuit["failures"] == 0 => format!("{state}: {error}"),
         Some(error) => format!("{state} after {} failures in a row: {error}", circuit["failures"]),
         None => state.to_owned(),
     }
@@ -160,7 +162,9 @@ mod tests {
         let status = serde_json::json!({
             "status": "degraded", "version": "0.1.0", "uptime_seconds": 7200,
             "routing": {"generation": 3, "effective_percent": 25, "pinned_by": null, "policy": {"percent": 25,
-                "force": "none", "dual_write": true, "shadow_read": 0, "on_owner_failure": "queue"}},
+                "force": "none", "dual_write": true, "shadow_read": 0, "on_owner_failure": "queue"},
+                "overruled": [{"member": "percent", "configured": 50, "in_force": 25,
+                    "said_by": "environment DYNAMODB_MIGRATION_PCT"}]},
             "backends": {
                 "dynamodb": {"status": "unhealthy", "response_time_ms": 0.04, "holds": null, "error": "gone"},
                 "sqlite": {"status": "healthy", "response_time_ms": 0.41, "error": null,
@@ -180,6 +184,7 @@ mod tests {
         let expected = "\
 status          degraded, version 0.1.0, up 2 hours
 policy          3: 25 % of the keys in DynamoDB, dual writes, queue when DynamoDB fails
+overruled       percent = 50 (environment DYNAMODB_MIGRATION_PCT): 25 was set while it ran, and counts
 dynamodb        unhealthy, 0.0 ms: gone
 sqlite          healthy, 0.4 ms: 12,345 results, 2 sessions, 1.00 MiB
 circuit         open after 5 failures in a row: gone

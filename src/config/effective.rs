@@ -62,7 +62,11 @@ pub struct Setting {
 
 impl Setting {
     pub(super) fn new(key: &Key, value: &Value, source: &Source) -> Self {
-        let is_empty = value.as_str().is_some_and(str::is_empty);
+        let is_empty = match value {
+            Value::String(text) => text.is_empty(),
+            Value::Array(items) => items.is_empty(),
+            _ => false,
+        };
         let hidden = key.is_secret() && !is_empty;
         let value = if hidden { Value::String(HIDDEN.to_owned()) } else { value.clone() };
         Self { key: key.path, value, source: source.clone() }

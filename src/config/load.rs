@@ -219,20 +219,24 @@ impl Layers {
         }
         let mut tables = Table::new();
         let mut settings = Vec::with_capacity(KEYS.len());
-        let mut pinned_by = None;
+        let (mut pinned_by, mut said) = (None, BTreeMap::new());
         for key in KEYS {
             let (value, source) = self.values.remove(key.path).expect("default.toml has every key (tested)");
             settings.push(Setting::new(key, &value, &source));
+            let (section, name) = key.split();
+            if section == "routing" && source != Source::Default {
+                said.insert(name.to_owned(), source.to_string());
+            }
             if let Source::Pin(name) = source {
                 pinned_by = Some(name);
             }
-            let (section, name) = key.split();
             let section = tables.entry(section).or_insert_with(|| Value::Table(Table::new()));
             section.as_table_mut().expect("only tables are inserted here").insert(name.to_owned(), value);
         }
         let mut config: Config =
             tables.try_into().expect("every rule is as strict as the type of its field (tested)");
         config.routing.pinned_by = pinned_by;
+        config.routing.said = said;
         Ok(Loaded { config, effective: Effective::new(settings) })
     }
 }

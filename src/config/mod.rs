@@ -20,7 +20,7 @@ pub use effective::{Effective, Setting, Source};
 pub use environment::process_environment;
 pub use load::{Loaded, Options, load};
 pub use mistake::{ConfigError, Mistake};
-pub use secret::EncryptionKey;
+pub use secret::{EncryptionKey, OlderKeys};
 pub use settings::{
     Auth, Backend, Checksums, Config, Dynamodb, Limits, Log, LogFormat, Memory, Results, ResultsLayout,
     Routing, S3, Server, Sessions, Sqlite, Store,

@@ -7,7 +7,7 @@ use toml::Value;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use super::secret::EncryptionKey;
+use super::secret::{EncryptionKey, OlderKeys};
 use crate::domain::quality::{MAX_MARKER_CHARS, MAX_MARKERS, Statuses};
 use crate::domain::routing::Percent;
 
@@ -43,6 +43,8 @@ pub(super) enum Rule {
     Path,
     OptionalPath,
     EncryptionKey,
+    /// Several of them.
+    EncryptionKeys,
     Directives,
     /// An HTTP address of a service, or nothing.
     OptionalUrl,
@@ -105,7 +107,9 @@ pub(super) static KEYS: &[Key] = &[
     integer("memory.bytes", 0, TEBIBYTE),
     integer("memory.decoded_bytes", 0, TEBIBYTE),
     integer("memory.trust_seconds", 0, 86_400),
+    integer("memory.outage_seconds", 0, 2_592_000),
     key("store.backend", Rule::Choice(&["sqlite", "dynamodb", "routed"])),
+    key("store.abandon_outbox", Rule::Boolean),
     integer("sqlite.readers", 1, 64),
     integer("sqlite.cache_bytes", 1 << 16, 1 << 34),
     integer("sqlite.max_bytes", 0, 1 << 50),
@@ -155,6 +159,7 @@ pub(super) static KEYS: &[Key] = &[
     integer("sessions.max_events", 1, 100_000),
     integer("sessions.max_event_bytes", 1, 1 << 26),
     key("sessions.encryption_key", Rule::EncryptionKey),
+    key("sessions.older_encryption_keys", Rule::EncryptionKeys),
     key("auth.tokens_file", Rule::OptionalPath),
     key("log.format", Rule::Choice(&["auto", "text", "json"])),
     key("log.level", Rule::Directives),
@@ -186,7 +191,7 @@ impl Key {
 
     /// Whether its value must never be shown.
     pub(super) fn is_secret(&self) -> bool {
-        matches!(self.rule, Rule::EncryptionKey)
+        matches!(self.rule, Rule::EncryptionKey | Rule::EncryptionKeys)
     }
 }
 
@@ -219,6 +224,10 @@ impl Rule {
             (Self::Path, Value::String(text)) => !text.is_empty() && is_path(text),
             (Self::OptionalPath, Value::String(text)) => is_path(text),
             (Self::EncryptionKey, Value::String(text)) => EncryptionKey::from_hex(text).is_some(),
+            (Self::EncryptionKeys, Value::Array(items)) => {
+                let texts: Option<Vec<&str>> = items.iter().map(Value::as_str).collect();
+                texts.is_some_and(|texts| OlderKeys::from_hex(&texts).is_some())
+            }
             (Self::Directives, Value::String(text)) => are_directives(text),
             (Self::OptionalUrl, Value::String(text)) => text.is_empty() || is_service_url(text),
             (Self::Name { min, max, also }, Value::String(text)) => {
@@ -242,7 +251,7 @@ impl Rule {
                 _ => return None,
             }),
             Self::Path | Self::OptionalPath => Value::String(text.to_owned()),
-            Self::Statuses | Self::Markers => list_in(trimmed)?,
+            Self::Statuses | Self::Markers | Self::EncryptionKeys => list_in(trimmed)?,
             _ => Value::String(trimmed.to_owned()),
         };
         self.check(value).ok()
@@ -264,6 +273,9 @@ impl Rule {
             Self::Path => "a path".to_owned(),
             Self::OptionalPath => "a path, or empty".to_owned(),
             Self::EncryptionKey => "64 hexadecimal digits, or empty".to_owned(),
+            Self::EncryptionKeys => {
+                format!("a list of at most {} texts of 64 hexadecimal digits", OlderKeys::MOST)
+            }
             Self::Directives => "levels (off, error, warn, info, debug, trace) and target=level directives, \
                                  separated by commas without spaces"
                 .to_owned(),

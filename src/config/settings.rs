@@ -1,5 +1,6 @@
 //! The typed configuration: one struct a section, one field a key.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,10 +8,10 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 
 use super::load::{Options, load};
-use super::secret::EncryptionKey;
+use super::secret::{EncryptionKey, OlderKeys};
 use crate::domain::CanonicalForm;
 use crate::domain::quality::Statuses;
-use crate::domain::routing::{Force, OnOwnerFailure, Percent, Policy};
+use crate::domain::routing::{Configured, Force, OnOwnerFailure, Percent, Policy};
 
 /// The whole configuration, checked. `config/default.toml` documents each key.
 ///
@@ -194,12 +195,19 @@ pub struct Memory {
     pub decoded_bytes: u64,
     /// How long a copy answers without asking a store that other instances write too.
     pub trust_seconds: u64,
+    /// How long after that a copy answers where the store cannot be asked.
+    pub outage_seconds: u64,
 }
 
 impl Memory {
     /// [`Memory::trust_seconds`] as a duration.
     pub const fn trust(&self) -> Duration {
         Duration::from_secs(self.trust_seconds)
+    }
+
+    /// [`Memory::outage_seconds`] as a duration.
+    pub const fn outage(&self) -> Duration {
+        Duration::from_secs(self.outage_seconds)
     }
 }
 
@@ -209,6 +217,8 @@ impl Memory {
 pub struct Store {
     /// Where results and sessions are kept.
     pub backend: Backend,
+    /// Whether a service starts without SQLite although writes wait there that DynamoDB has yet to get.
+    pub abandon_outbox: bool,
 }
 
 /// Where results and sessions are kept.
@@ -252,6 +262,9 @@ pub struct Routing {
     /// The variable that holds `force` as it is, if one does; no key of its own.
     #[serde(skip)]
     pub pinned_by: Option<String>,
+    /// Where those members of the policy are said that do not only have their defaults; no key of its own.
+    #[serde(skip)]
+    pub said: BTreeMap<String, String>,
 }
 
 impl Routing {
@@ -264,6 +277,11 @@ impl Routing {
             shadow_read: self.shadow_read,
             on_owner_failure: self.on_owner_failure,
         }
+    }
+
+    /// [`Routing::policy`], and what of it is said on purpose.
+    pub fn configured(&self) -> Configured {
+        Configured { policy: self.policy(), said: self.said.clone() }
     }
 
     /// What `force` is held to, and the variable that does, if one does: the admin API cannot change it then.
@@ -448,6 +466,15 @@ pub struct Sessions {
     pub max_event_bytes: usize,
     /// The key that encrypts sensitive fields at rest, if any.
     pub encryption_key: EncryptionKey,
+    /// Those before it, which still open what they sealed.
+    pub older_encryption_keys: OlderKeys,
+}
+
+impl Sessions {
+    /// All keys: the one that encrypts, and those before it.
+    pub fn keys(&self) -> EncryptionKey {
+        self.encryption_key.with_older(&self.older_encryption_keys)
+    }
 }
 
 /// `[auth]`: tokens.

@@ -60,7 +60,7 @@ fn another(key: &Key, default: &Value) -> String {
         Rule::Choice(choices) => (*choices.last().expect("choices")).to_owned(),
         Rule::Address => "[::1]:9".to_owned(),
         Rule::Path | Rule::OptionalPath => "elsewhere/é".to_owned(),
-        Rule::EncryptionKey => KEY_HEX.to_owned(),
+        Rule::EncryptionKey | Rule::EncryptionKeys => KEY_HEX.to_owned(),
         Rule::Directives => "debug".to_owned(),
         Rule::OptionalUrl => "http://[::1]:8000".to_owned(),
         Rule::Name { .. } => "another-name".to_owned(),
@@ -191,6 +191,7 @@ fn every_rule_is_as_strict_as_its_field() {
             Rule::Path => vec!["/".into(), "é x".into()],
             Rule::OptionalPath => vec!["".into(), "é x".into()],
             Rule::EncryptionKey => vec!["".into(), KEY_HEX.into()],
+            Rule::EncryptionKeys => vec![Value::Array(vec![]), Value::Array(vec![KEY_HEX.into(); 16])],
             Rule::Directives => vec!["off".into()],
             Rule::OptionalUrl => vec!["".into(), "http://localhost:8000".into()],
             Rule::Name { min, max, .. } => vec!["a".repeat(min).into(), "a".repeat(max).into()],
@@ -394,7 +395,11 @@ fn listings_name_sources_and_can_be_read_back() {
     assert!(listing.starts_with("[server]\nlisten = \"127.0.0.1:8080\" # default\n"), "{listing}");
     assert!(listing.contains("# environment CRAWLCACHE_SERVER__DATA_DIR\n"), "{listing}");
     assert!(listing.contains("\n\n[sqlite]\nreaders = 7 # file "), "{listing}");
-    assert_eq!(with(Some(&listing), &[], &[]).expect("valid").config, loaded.config);
+    let mut read = with(Some(&listing), &[], &[]).expect("valid").config;
+    // As a file it says everything on purpose.
+    assert!(read.routing.said.contains_key("percent") && loaded.config.routing.said.is_empty());
+    read.routing.said.clear();
+    assert_eq!(read, loaded.config);
 
     let json = loaded.effective.to_json();
     assert_eq!(json.as_array().map(Vec::len), Some(KEYS.len()));

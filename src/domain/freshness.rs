@@ -29,6 +29,8 @@ pub enum MissReason {
     Failed,
     /// It is stored, but not as it was written: storing it again heals it.
     Damaged,
+    /// Nothing was found, and a store that may have it could not be asked.
+    Unknown,
 }
 
 impl MissReason {
@@ -42,6 +44,7 @@ impl MissReason {
             Self::Variant => "variant",
             Self::Failed => "failed",
             Self::Damaged => "damaged",
+            Self::Unknown => "unknown",
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Who owns what while a fleet moves from SQLite to DynamoDB: the policy, and the side that it gives each key.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -216,6 +217,21 @@ pub fn session_key(namespace: &Namespace, id: &SessionId) -> KeyId {
 /// The bucket of a session. Frozen, as that of a result is.
 pub fn session_bucket(namespace: &Namespace, id: &SessionId) -> u16 {
     session_key(namespace, id).bucket()
+}
+
+/// The policy of a configuration, and what of it was said there on purpose.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Configured {
+    /// The policy.
+    pub policy: Policy,
+    /// Where each member was said that does not only have its default: its name, and what says it.
+    pub said: BTreeMap<String, String>,
+}
+
+impl From<Policy> for Configured {
+    fn from(policy: Policy) -> Self {
+        Self { policy, said: BTreeMap::new() }
+    }
 }
 
 #[cfg(test)]

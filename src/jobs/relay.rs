@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::Timestamp;
 use crate::store::circuit::CircuitState;
-use crate::store::routed::{Routed, Settled};
+use crate::store::routed::{Routed, Settled, await_arrival};
 use crate::store::sqlite::ledger::outbox::{Row, Tried};
 use crate::store::{Error, Result};
 
@@ -71,7 +71,7 @@ impl Relay {
         let mut relayed = Relayed::default();
         for (_, outcome) in &outcomes {
             match outcome {
-                Tried::Delivered { .. } => relayed.settled += 1,
+                Tried::Delivered { .. } | Tried::Refused { .. } => relayed.settled += 1,
                 Tried::Later { .. } | Tried::Wait { .. } => relayed.later += 1,
                 Tried::Park { .. } => relayed.parked += 1,
             }
@@ -108,10 +108,11 @@ impl Relay {
         let parts = self.routed.parts();
         let (id, kind) = (row.what.id(), row.what.kind());
         let (tried, outcome) = match self.routed.settle(&row.what).await {
+            Ok(Settled::Open) if let Some(wait) = await_arrival(&row, parts.clock.now()) => (wait, "open"),
             Ok(settled) => {
                 let waited = parts.clock.now().millis_since(row.enqueued_at);
                 let delay = Duration::from_millis(waited).as_secs_f64();
-                if settled != Settled::Gone {
+                if !matches!(settled, Settled::Gone | Settled::Open) {
                     parts.metrics.relay_delay.with_label_values(&[kind]).observe(delay);
                 }
                 (Tried::Delivered { version: row.version }, settled.as_str())
@@ -188,7 +189,7 @@ mod tests {
             match after(&row(attempts), &refused, Timestamp::from_secs(0)).0 {
                 Tried::Later { due_at, .. } => pauses.push(due_at.as_secs()),
                 Tried::Park { error } => assert!(error.contains("a document"), "{error}"),
-                Tried::Delivered { .. } | Tried::Wait { .. } => panic!("it was refused"),
+                other => panic!("it was refused: {other:?}"),
             }
         }
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64], "and the eighth parks it");

@@ -2,7 +2,7 @@
 //!
 //! *Closed*, everything passes, and a number of failures in a row opens it. *Open*, everything fails at once until a
 //! pause is over. Then one call is let through on *trial*: if it succeeds the circuit closes, otherwise the next pause
-//! is twice as long.
+//! is twice as long. *Held*, it is open until it is released.
 //!
 //! A call through one circuit may need another backend on its way, through a circuit of that one: a body in a bucket, for
 //! one. What goes wrong there, and the time that is waited for it, says nothing of the first backend and counts against
@@ -120,6 +120,8 @@ enum Phase {
         since: Instant,
         pause: Duration,
     },
+    /// Open, whatever calls come to.
+    Held,
 }
 
 impl Circuit {
@@ -197,16 +199,33 @@ impl Circuit {
         let state = self.lock();
         let phase = match state.phase {
             Phase::Closed => CircuitState::Closed,
-            Phase::Open { .. } => CircuitState::Open,
+            Phase::Open { .. } | Phase::Held => CircuitState::Open,
             Phase::Trial { .. } => CircuitState::Trial,
         };
         CircuitStatus { state: phase, failures: state.failures, error: state.error.clone() }
+    }
+
+    /// Opens it for this reason until it is released: nothing may pass before something else is put right.
+    pub fn hold(&self, error: &Error) {
+        let mut state = self.lock();
+        *state = State { failures: state.failures, error: error.to_string(), phase: Phase::Held };
+        self.show(&state);
+    }
+
+    /// Closes it again if it is held.
+    pub fn release(&self) {
+        let mut state = self.lock();
+        if matches!(state.phase, Phase::Held) {
+            *state = State { failures: 0, error: String::new(), phase: Phase::Closed };
+            self.show(&state);
+        }
     }
 
     /// Whether a call would fail at once.
     pub fn is_open(&self) -> bool {
         match self.lock().phase {
             Phase::Closed => false,
+            Phase::Held => true,
             Phase::Open { until, .. } => (self.0.now)() < until,
             Phase::Trial { since, pause } => (self.0.now)().duration_since(since) < pause,
         }
@@ -225,6 +244,9 @@ impl Circuit {
                 state.phase = Phase::Trial { since: now, pause };
                 true
             }
+            Phase::Held => {
+                return Err(Error::Unavailable { backend: self.0.backend, detail: state.error.clone() });
+            }
             Phase::Open { .. } | Phase::Trial { .. } => {
                 let detail =
                     format!("left alone for a moment after {} failures: {}", state.failures, state.error);
@@ -238,7 +260,7 @@ impl Circuit {
     fn succeeded(&self, on_trial: bool) {
         let mut state = self.lock();
         // A call from before it opened says nothing of how it is now.
-        if !on_trial && !matches!(state.phase, Phase::Closed) {
+        if matches!(state.phase, Phase::Held) || (!on_trial && !matches!(state.phase, Phase::Closed)) {
             return;
         }
         if !matches!(state.phase, Phase::Closed) {
@@ -250,7 +272,7 @@ impl Circuit {
 
     fn failed(&self, error: &str, on_trial: bool) {
         let mut state = self.lock();
-        if !on_trial && matches!(state.phase, Phase::Trial { .. }) {
+        if matches!(state.phase, Phase::Held) || (!on_trial && matches!(state.phase, Phase::Trial { .. })) {
             return;
         }
         state.failures = state.failures.saturating_add(1);
@@ -259,7 +281,7 @@ impl Circuit {
             Phase::Closed if state.failures >= self.0.failures => Some(FIRST_PAUSE),
             Phase::Trial { pause, .. } => Some(pause * 2),
             // Calls that were under way when it opened say nothing new.
-            Phase::Closed | Phase::Open { .. } => None,
+            Phase::Closed | Phase::Open { .. } | Phase::Held => None,
         };
         if let Some(pause) = next.map(|pause| pause.min(self.0.longest_pause)) {
             if matches!(state.phase, Phase::Closed) {
@@ -284,7 +306,7 @@ impl Circuit {
         self.0.gauge.set(match state.phase {
             Phase::Closed => 0,
             Phase::Trial { .. } => 1,
-            Phase::Open { .. } => 2,
+            Phase::Open { .. } | Phase::Held => 2,
         });
     }
 
@@ -376,6 +398,26 @@ mod tests {
             assert_eq!(fail(&circuit).await, outage(), "the trial is a real call");
             pause = (pause * 2).min(Duration::from_secs(1));
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_held_stays_open_until_it_is_released() {
+        let circuit = circuit();
+        circuit.hold(&outage());
+        for _ in 0..3 {
+            advance(LONG);
+            assert!(circuit.is_open());
+            let refused = circuit.run(LONG, async { Ok(()) }).await.expect_err("held");
+            assert!(refused.to_string().contains("gone"), "it says why: {refused}");
+        }
+        assert_eq!(circuit.status().state, CircuitState::Open);
+        circuit.release();
+        circuit.run(LONG, async { Ok(()) }).await.expect("passes");
+        for _ in 0..3 {
+            fail(&circuit).await;
+        }
+        circuit.release();
+        assert!(circuit.is_open(), "what failures have opened is not released");
     }
 
     #[tokio::test]

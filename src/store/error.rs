@@ -46,6 +46,14 @@ pub enum Error {
         /// Where.
         detail: String,
     },
+    /// A session is sealed under a key that is not configured: with that key it can be read.
+    #[error("the {backend} store holds what it has no key for: {detail}")]
+    Sealed {
+        /// The backend's name.
+        backend: &'static str,
+        /// Which session, and which key.
+        detail: String,
+    },
     /// The backend asks for fewer requests: capacity is used up.
     #[error("the {backend} store asks for fewer requests: {detail}")]
     Throttled {
@@ -126,6 +134,14 @@ pub enum Error {
         /// What is missing, and how to get it.
         detail: String,
     },
+    /// Nothing was found, and this backend, which may have it, could not be asked.
+    #[error("the {backend} store may have it and could not be asked: {detail}")]
+    Unasked {
+        /// The backend's name.
+        backend: &'static str,
+        /// Why not.
+        detail: String,
+    },
     /// A page cursor that this store did not hand out.
     #[error("the cursor does not belong to this listing")]
     Cursor,
@@ -144,7 +160,7 @@ pub enum Error {
 enum Scope {
     /// This request alone: others may succeed, and this one fails again.
     Request,
-    /// More than the store takes at once: it is well, and the request succeeds later.
+    /// More than the store takes at once, or a backend that is left alone: the request succeeds later.
     Busy,
     /// The backend as a whole, until it comes back by itself.
     Passing,
@@ -157,7 +173,7 @@ enum Scope {
 impl Error {
     const fn scope(&self) -> Scope {
         match self {
-            Self::Overloaded { .. } => Scope::Busy,
+            Self::Overloaded { .. } | Self::Unasked { .. } => Scope::Busy,
             Self::Unavailable { .. } | Self::Throttled { .. } | Self::Timeout { .. } => Scope::Passing,
             Self::AccessDenied { .. }
             | Self::Credentials { .. }
@@ -167,6 +183,7 @@ impl Error {
             | Self::WrongSchema { .. } => Scope::Standing,
             Self::Full { .. } | Self::ReadOnly { .. } => Scope::Writes,
             Self::Corrupt { .. }
+            | Self::Sealed { .. }
             | Self::TooLarge { .. }
             | Self::Unsupported { .. }
             | Self::Cursor
@@ -203,6 +220,7 @@ impl Error {
             | Self::Full { backend, .. }
             | Self::ReadOnly { backend, .. }
             | Self::Corrupt { backend, .. }
+            | Self::Sealed { backend, .. }
             | Self::Throttled { backend, .. }
             | Self::Timeout { backend, .. }
             | Self::AccessDenied { backend, .. }
@@ -213,8 +231,25 @@ impl Error {
             | Self::WrongSchema { backend, .. }
             | Self::TooLarge { backend, .. }
             | Self::Unsupported { backend, .. }
+            | Self::Unasked { backend, .. }
             | Self::Backend { backend, .. } => Some(*backend),
         }
+    }
+
+    /// Whether this says only that a backend cannot be asked just now: it is away, slow or takes no more requests. What it
+    /// has is unknown, not absent.
+    pub const fn is_away(&self) -> bool {
+        self.is_outage() || matches!(self, Self::Overloaded { .. } | Self::Unasked { .. })
+    }
+
+    /// That a backend was not asked, for this reason.
+    pub fn unasked(backend: &'static str, reason: &Self) -> Self {
+        Self::Unasked { backend, detail: reason.to_string() }
+    }
+
+    /// Whether this is about one thing that is stored, and others can be read all the same.
+    pub const fn is_of_one(&self) -> bool {
+        matches!(self, Self::Corrupt { .. } | Self::Sealed { .. })
     }
 
     /// The word that metrics use.
@@ -225,6 +260,7 @@ impl Error {
             Self::Full { .. } => "full",
             Self::ReadOnly { .. } => "read_only",
             Self::Corrupt { .. } => "corrupt",
+            Self::Sealed { .. } => "sealed",
             Self::Throttled { .. } => "throttled",
             Self::Timeout { .. } => "timeout",
             Self::AccessDenied { .. } => "access_denied",
@@ -235,18 +271,20 @@ impl Error {
             Self::WrongSchema { .. } => "wrong_schema",
             Self::TooLarge { .. } => "too_large",
             Self::Unsupported { .. } => "unsupported",
+            Self::Unasked { .. } => "unasked",
             Self::Cursor => "cursor",
             Self::Backend { .. } => "backend",
         }
     }
 
-    /// All words of [`Error::reason`].
-    pub const REASONS: [&'static str; 17] = [
+    /// The words of [`Error::reason`] that a backend can give; `unasked` is what a router says of one.
+    pub const REASONS: [&'static str; 18] = [
         "overloaded",
         "unavailable",
         "full",
         "read_only",
         "corrupt",
+        "sealed",
         "throttled",
         "timeout",
         "access_denied",
@@ -298,6 +336,7 @@ mod tests {
             Error::Full { backend, detail: detail() },
             Error::ReadOnly { backend, detail: detail() },
             Error::Corrupt { backend, detail: detail() },
+            Error::Sealed { backend, detail: detail() },
             Error::Throttled { backend, detail: detail() },
             Error::Timeout { backend, detail: detail() },
             Error::AccessDenied { backend, detail: detail() },

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 
 use super::{
-    Claimed, Condition, Cursor, DeleteOutcome, Ending, Error, GetOptions, Health, Heat, Hit, Holder,
+    Claimed, Condition, Cursor, DeleteOutcome, Ending, Error, Found, GetOptions, Health, Heat, Hit, Holder,
     HostStore, LeaseStore, ListOrder, ListQuery, Page, Placed, Put, PutOutcome, PutSession, Renewed, Result,
     ResultStore, SessionCondition, SessionCursor, SessionDeleteOutcome, SessionPage, SessionPutOutcome,
     SessionQuery, SessionStore, Source, Stamp, Status, Via,
@@ -145,9 +145,10 @@ impl SessionStore for MemoryStore {
         Ok(self.content().sessions.get(&(namespace.clone(), id.clone())).cloned())
     }
 
-    async fn get_many(&self, namespace: &Namespace, ids: &[SessionId]) -> Result<Vec<Option<SessionRecord>>> {
+    async fn get_many(&self, namespace: &Namespace, ids: &[SessionId]) -> Result<Vec<Found>> {
         let content = self.content();
-        Ok(ids.iter().map(|id| content.sessions.get(&(namespace.clone(), id.clone())).cloned()).collect())
+        let found = |id: &SessionId| Ok(content.sessions.get(&(namespace.clone(), id.clone())).cloned());
+        Ok(ids.iter().map(found).collect())
     }
 
     async fn put(&self, put: PutSession) -> Result<SessionPutOutcome> {
@@ -212,7 +213,8 @@ impl SessionStore for MemoryStore {
         };
         let places: Vec<SessionCursor> = found.iter().map(|(position, _)| place(position)).collect();
         let next = places.last().filter(|_| more).cloned();
-        Ok(SessionPage { items: found.into_iter().map(|(_, record)| record).collect(), places, next })
+        let items = found.into_iter().map(|(_, record)| record).collect();
+        Ok(SessionPage { items, places, next, ..SessionPage::default() })
     }
 
     async fn status(&self) -> Result<Status> {

@@ -31,11 +31,11 @@ pub use hosts::HostStore;
 pub use leases::{Claimed, Ending, Holder, LeaseStore, Renewed};
 pub use results::{
     Condition, Cursor, DeleteOutcome, GetOptions, Hit, ListFilter, ListOrder, ListQuery, Look, Page, Placed,
-    Put, PutOutcome, ResultStore, Source, Stamp, Versioning, Via,
+    Put, PutOutcome, ResultStore, Seen, Source, Stamp, Versioning, Via,
 };
 pub use sessions::{
-    PutSession, SessionCondition, SessionCursor, SessionDeleteOutcome, SessionFilter, SessionPage,
-    SessionPutOutcome, SessionQuery, SessionStore,
+    Found, PutSession, Resealed, SessionCondition, SessionCursor, SessionDeleteOutcome, SessionFilter,
+    SessionPage, SessionPutOutcome, SessionQuery, SessionStore, Unreadable,
 };
 
 /// How a backend is.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Heat, Result, Status};
+use super::{Error, Heat, Result, Status};
 use crate::domain::{Entry, Etag, Key, Meta, Namespace, Timestamp, Version};
 
 /// Keeps results.
@@ -31,7 +31,7 @@ pub trait ResultStore: fmt::Debug + fmt::Display + Send + Sync {
     /// The entry of a key; `None` if the store holds none.
     async fn get(&self, key: &Key, options: GetOptions) -> Result<Option<Hit>>;
 
-    /// The metadata of many keys, in their order.
+    /// The metadata of many keys, in their order. An error where it cannot be told of one of them.
     async fn get_metas(&self, keys: &[Key]) -> Result<Vec<Option<Meta>>>;
 
     /// As [`ResultStore::get`], and tells a deleted entry from one that never was, where the store remembers.
@@ -42,6 +42,12 @@ pub trait ResultStore: fmt::Debug + fmt::Display + Send + Sync {
     /// As [`ResultStore::get_metas`], and tells deleted entries from those that never were, where the store remembers.
     async fn look_metas(&self, keys: &[Key]) -> Result<Vec<Look<Meta>>> {
         Ok(self.get_metas(keys).await?.into_iter().map(Look::from).collect())
+    }
+
+    /// As [`ResultStore::look_metas`], as far as can be told just now: a key that cannot be asked for fails no other one. An
+    /// error only where nothing can be told of any of them.
+    async fn survey(&self, keys: &[Key]) -> Result<Vec<Seen>> {
+        Ok(self.look_metas(keys).await?.into_iter().map(Seen::Told).collect())
     }
 
     /// Stores an entry, or refreshes what is known about one, under exactly the version that it has.
@@ -140,6 +146,40 @@ impl<T> Look<T> {
     }
 }
 
+/// What can be told of one of many keys.
+#[derive(Clone, Debug)]
+pub enum Seen {
+    /// What there is, by the store that owns the key.
+    Told(Look<Meta>),
+    /// An entry that the owner could not confirm: it may have a newer one, or none. And where this one is.
+    Unconfirmed(Meta, Source),
+    /// Nothing is known here, and a store that may have it could not be asked.
+    Unknown,
+}
+
+impl Seen {
+    /// What there is under each key, for a caller who has no use for a part of them.
+    ///
+    /// # Errors
+    /// [`Error::Unasked`] where something is unknown.
+    pub fn all(seen: Vec<Self>, backend: &'static str) -> Result<Vec<Look<Meta>>> {
+        let of = seen.len();
+        let looks: Vec<Look<Meta>> = seen
+            .into_iter()
+            .filter_map(|seen| match seen {
+                Self::Told(look) => Some(look),
+                Self::Unconfirmed(meta, _) => Some(Look::Entry(meta)),
+                Self::Unknown => None,
+            })
+            .collect();
+        if looks.len() == of {
+            return Ok(looks);
+        }
+        let detail = format!("nothing is known of {} of {of} keys", of - looks.len());
+        Err(Error::Unasked { backend, detail })
+    }
+}
+
 impl<T> From<Option<T>> for Look<T> {
     fn from(found: Option<T>) -> Self {
         found.map_or(Self::Absent, Self::Entry)
@@ -158,6 +198,8 @@ pub enum Via {
     Queued,
     /// The other side: the owner could not be reached, and may have a newer one.
     Fallback,
+    /// A copy in memory that is no longer trusted: the store behind could not be asked, and may have a newer one, or none.
+    Outage,
 }
 
 /// An entry that was found.

@@ -4,7 +4,8 @@
 //! and opens the credentials alone. As JSON, a session is `{"sealed": "v1.<key id>.<data>", "session": …, "events": …}`,
 //! with `sealed` only where there is something to hide. The data is base64 of a nonce, what AES-256-GCM makes of the
 //! credentials, and the tag. Namespace and id are authenticated with them, so what is sealed for one session opens
-//! in no other. The key id tells a wrong key from damaged data.
+//! in no other. The key id tells a wrong key from damaged data, and which of several keys opens what was sealed: there is
+//! one that seals, and there may be older ones that only open.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,6 +16,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
+use super::Error;
 use crate::config::EncryptionKey;
 use crate::domain::Namespace;
 use crate::domain::session::{Event, Secrets, Session, SessionId, SessionRecord, put_back, take_secrets};
@@ -34,14 +36,16 @@ pub(super) enum SealError {
     /// No session as JSON.
     #[error("a session is not readable: {0}")]
     Json(String),
-    /// Sealed under another key than the configured one.
-    #[error("session {id} is sealed under the key {stored}, and the configured one is {configured}")]
+    /// Sealed under a key that is not among the configured ones.
+    #[error(
+        "session {id} is sealed under the key {stored}, which is not configured; configured is {configured}"
+    )]
     WrongKey {
         /// The session.
         id: SessionId,
         /// The id of the key that sealed it.
         stored: String,
-        /// The id of the key that is configured.
+        /// The ids of the keys that are configured.
         configured: String,
     },
     /// Not what was sealed here.
@@ -56,6 +60,17 @@ pub(super) enum SealError {
         /// The session.
         id: SessionId,
     },
+}
+
+impl SealError {
+    /// What a store says of it.
+    pub(super) fn into_error(self, backend: &'static str) -> Error {
+        let detail = self.to_string();
+        match self {
+            Self::WrongKey { .. } => Error::Sealed { backend, detail },
+            _ => Error::Corrupt { backend, detail },
+        }
+    }
 }
 
 /// A record as it is written.
@@ -80,7 +95,10 @@ struct Stored {
 
 /// Turns sessions into what is stored, and back.
 pub(super) struct Sealer {
+    /// The key that seals.
     key: Option<Key>,
+    /// Those before it, which only open.
+    older: Vec<Key>,
     /// Whether it was said already that a session stays closed for want of a key.
     told: AtomicBool,
 }
@@ -93,19 +111,35 @@ struct Key {
 impl fmt::Debug for Sealer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sealer")
-            .field("key_id", &self.key.as_ref().map(|key| &key.id))
+            .field("key_ids", &self.keys().map(|key| &key.id).collect::<Vec<_>>())
             .finish_non_exhaustive()
     }
 }
 
 impl Sealer {
-    /// With a key it seals; without one it writes credentials as they are.
+    /// With a key it seals; without one it writes credentials as they are, whatever older keys there are.
     pub(super) fn new(key: &EncryptionKey) -> Self {
-        let key = key.expose().map(|bits| Key {
+        let keep = |bits: &[u8; 32]| Key {
             cipher: RandomizedNonceKey::new(&AES_256_GCM, bits).expect("the key has the cipher's length"),
             id: blake3::hash(bits).to_hex()[..16].to_owned(),
-        });
-        Self { key, told: AtomicBool::new(false) }
+        };
+        let older = if key.is_set() { key.older().iter().map(keep).collect() } else { Vec::new() };
+        Self { key: key.expose().map(keep), older, told: AtomicBool::new(false) }
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.key.iter().chain(&self.older)
+    }
+
+    /// How a stored session stands to the key that seals: `sealed` is its sealed part, `session` what is beside it.
+    pub(super) fn standing(&self, sealed: Option<&str>, session: &Session) -> Standing {
+        let Some(key) = &self.key else { return Standing::Keyless };
+        let is_whole = take_secrets(&mut session.clone()).is_empty();
+        match sealed.map(key_id) {
+            None if is_whole => Standing::Open,
+            Some(Some(id)) if id == key.id && is_whole => Standing::Current,
+            _ => Standing::Outdated,
+        }
     }
 
     /// Whether there is no key, so that what others sealed stays closed.
@@ -129,6 +163,13 @@ impl Sealer {
             self.open(namespace, &mut session, &sealed)?;
         }
         Ok(SessionRecord { session, events })
+    }
+
+    /// What is stored of a session beside what is sealed of it.
+    pub(super) fn beside(body: &[u8]) -> Result<Session, SealError> {
+        let stored: Stored =
+            serde_json::from_slice(body).map_err(|error| SealError::Json(error.to_string()))?;
+        Ok(stored.session)
     }
 
     /// As [`Sealer::read`], for a copy that has to be whole.
@@ -172,11 +213,18 @@ impl Sealer {
         session: &mut Session,
         sealed: &str,
     ) -> Result<(), SealError> {
-        let Some(key) = &self.key else {
+        if self.key.is_none() {
             self.tell(&session.id);
             return Ok(());
+        }
+        let id = &session.id;
+        let stored = key_id(sealed).ok_or_else(|| SealError::Damaged { id: id.clone() })?;
+        let Some(key) = self.keys().find(|key| key.id == stored) else {
+            let configured: Vec<&str> = self.keys().map(|key| &*key.id).collect();
+            let (stored, configured) = (stored.to_owned(), configured.join(", "));
+            return Err(SealError::WrongKey { id: id.clone(), stored, configured });
         };
-        let secrets = key.open(namespace, &session.id, sealed)?;
+        let secrets = key.open(namespace, id, sealed)?;
         // What was written while there was no key is newer than what had been sealed before.
         let newer = take_secrets(session);
         put_back(session, secrets);
@@ -193,6 +241,24 @@ impl Sealer {
             );
         }
     }
+}
+
+/// How a stored session stands to the key that seals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// There is nothing to hide.
+    Open,
+    /// It is sealed under that key, and whole.
+    Current,
+    /// It is sealed under an older one, or its credentials were written while there was none.
+    Outdated,
+    /// There is no key.
+    Keyless,
+}
+
+/// The id of the key that something is sealed under.
+fn key_id(sealed: &str) -> Option<&str> {
+    Some(sealed.strip_prefix(FORMAT)?.strip_prefix('.')?.split_once('.')?.0)
 }
 
 /// The sealed part of stored JSON.
@@ -226,14 +292,7 @@ impl Key {
 
     fn open(&self, namespace: &Namespace, id: &SessionId, sealed: &str) -> Result<Secrets, SealError> {
         let damaged = || SealError::Damaged { id: id.clone() };
-        let (key_id, data) = sealed
-            .strip_prefix(FORMAT)
-            .and_then(|rest| rest.strip_prefix('.')?.split_once('.'))
-            .ok_or_else(damaged)?;
-        if key_id != self.id {
-            let (stored, configured) = (key_id.to_owned(), self.id.clone());
-            return Err(SealError::WrongKey { id: id.clone(), stored, configured });
-        }
+        let (_, data) = sealed.rsplit_once('.').ok_or_else(damaged)?;
         let mut data = URL_SAFE_NO_PAD.decode(data).map_err(|_| damaged())?;
         let (nonce, data) = data.split_at_mut_checked(NONCE_LEN).ok_or_else(damaged)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| damaged())?;
@@ -250,6 +309,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::config::OlderKeys;
     use crate::domain::session::change::{Stamp, create};
     use crate::domain::session::{Limits, redact};
     use crate::domain::{Timestamp, Version};
@@ -311,6 +371,38 @@ mod tests {
             let read = key("0a").read(&home(), &with_sealed_part(&bare, &other));
             assert_eq!(read, Err(SealError::Damaged { id: SessionId::from_random(1) }), "{at}");
         }
+    }
+
+    #[test]
+    fn older_keys_open_and_only_the_current_one_seals() {
+        let before = key("0a").write(&home(), &record()).expect("seals");
+        let keys = |current: &str, older: &[&str]| {
+            let older: Vec<String> = older.iter().map(|digits| digits.repeat(32)).collect();
+            let current = EncryptionKey::from_hex(&current.repeat(32)).expect("64 digits or none");
+            Sealer::new(&current.with_older(&OlderKeys::from_hex(&older).expect("keys")))
+        };
+        let standing = |sealer: &Sealer, body: &[u8]| {
+            let stored: Stored = serde_json::from_slice(body).expect("JSON");
+            sealer.standing(stored.sealed.as_deref(), &stored.session)
+        };
+        let both = keys("0b", &["0c", "0a"]);
+        assert_eq!(both.read(&home(), &before), Ok(record()));
+        assert_eq!(standing(&both, &before), Standing::Outdated);
+        let after = both.write(&home(), &record()).expect("seals");
+        assert_eq!(
+            (key("0b").read(&home(), &after), standing(&both, &after)),
+            (Ok(record()), Standing::Current)
+        );
+        assert!(matches!(key("0a").read(&home(), &after), Err(SealError::WrongKey { .. })));
+        let plain = keyless().write(&home(), &record()).expect("JSON");
+        assert_eq!(standing(&both, &plain), Standing::Outdated, "credentials from before there was a key");
+        let mut open = record();
+        redact(&mut open.session);
+        assert_eq!(standing(&both, &both.write(&home(), &open).expect("JSON")), Standing::Open);
+        // Without a current key nothing is opened: what is sealed must not be written in the clear.
+        let closed = keys("", &["0a"]);
+        assert_eq!((closed.read(&home(), &before), closed.is_without_key()), (Ok(open), true));
+        assert_eq!(standing(&closed, &before), Standing::Keyless);
     }
 
     #[test]

@@ -18,8 +18,8 @@ pub trait SessionStore: fmt::Debug + fmt::Display + Send + Sync {
     /// The session of an id; `None` if the store holds none.
     async fn get(&self, namespace: &Namespace, id: &SessionId) -> Result<Option<SessionRecord>>;
 
-    /// Many sessions, in the order of the ids.
-    async fn get_many(&self, namespace: &Namespace, ids: &[SessionId]) -> Result<Vec<Option<SessionRecord>>>;
+    /// Many sessions, in the order of the ids. One that is there and cannot be read is an error of its own.
+    async fn get_many(&self, namespace: &Namespace, ids: &[SessionId]) -> Result<Vec<Found>>;
 
     /// Stores a session whole.
     async fn put(&self, put: PutSession) -> Result<SessionPutOutcome>;
@@ -35,8 +35,43 @@ pub trait SessionStore: fmt::Debug + fmt::Display + Send + Sync {
     /// One page of a project's sessions or of those in a status.
     async fn list(&self, query: &SessionQuery) -> Result<SessionPage>;
 
+    /// Looks at up to `limit` sessions of all namespaces behind `after`, and seals those anew, unless it is a `dry_run`,
+    /// whose credentials are not sealed under the current key. That changes nothing else, not even their version. A
+    /// store without a key of its own seals nothing.
+    async fn reseal(&self, after: Option<&SessionCursor>, limit: usize, dry_run: bool) -> Result<Resealed> {
+        let _ = (after, limit, dry_run);
+        Ok(Resealed::default())
+    }
+
     /// How the store is, checked now.
     async fn status(&self) -> Result<Status>;
+}
+
+/// What there is of one session among many.
+pub type Found = Result<Option<SessionRecord>>;
+
+/// A session that is there and cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Whose.
+    pub namespace: Namespace,
+    /// Which one.
+    pub id: SessionId,
+    /// Why.
+    pub error: super::Error,
+}
+
+/// What sealing anew came to, a page of sessions at a time.
+#[derive(Clone, Debug, Default)]
+pub struct Resealed {
+    /// Sessions that were looked at.
+    pub seen: u64,
+    /// Those that were sealed under the current key, or would be.
+    pub resealed: u64,
+    /// Those that cannot be read, and stay as they are.
+    pub unreadable: Vec<Unreadable>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<SessionCursor>,
 }
 
 /// What must hold for a write to happen.
@@ -151,6 +186,8 @@ pub struct SessionPage {
     pub items: Vec<SessionRecord>,
     /// Where each of them is: a listing goes on behind it with this cursor.
     pub places: Vec<SessionCursor>,
+    /// Those that would be among them, as far as that can be told, and cannot be read.
+    pub unreadable: Vec<Unreadable>,
     /// Where to go on; `None` at the end.
     pub next: Option<SessionCursor>,
 }

@@ -12,4 +12,5 @@ mod local;
 mod migration;
 mod routing;
 mod service;
+mod sessions;
 mod tables;

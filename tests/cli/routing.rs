@@ -77,6 +77,56 @@ fn the_policy_is_shown_changed_and_kept() {
 }
 
 #[test]
+fn a_percentage_without_effect_is_no_success() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let server = start(directory.path(), &["--set", "routing.percent=5", "--set", "routing.force=sqlite"]);
+    for more in [&[][..], &["--dual-write", "true"], &["--dry-run"]] {
+        let refused = server.run(&[&["routing", "set", "--percent", "50", "--json"], more].concat());
+        let said = refused.expect(1).error();
+        assert_eq!(said["code"], "routing_forced", "{more:?}");
+        assert!(said["detail"].as_str().is_some_and(|detail| detail.contains("--force none")), "{said}");
+    }
+    assert_eq!(json_of(&server, &["routing"])["generation"], 0, "nothing was changed");
+    let later = server.run(&["routing", "set", "--percent", "50", "--while-forced"]).expect(0);
+    assert!(later.stderr.contains("mind: `force` is set"), "{later:?}");
+    let now = json_of(&server, &["routing", "set", "--percent", "25", "--force", "none"]);
+    assert_eq!(now["effective_percent"], 25);
+    server.run(&["routing", "set", "--while-forced"]).expect(2);
+}
+
+#[test]
+fn a_policy_that_overrules_the_environment_is_told() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let serve = |percent: &str| {
+        let mut serve = command(&["serve", "--listen", "127.0.0.1:0", "--data-dir"]);
+        serve.arg(directory.path()).envs([
+            ("DYNAMODB_MIGRATION_PCT", percent),
+            ("DYNAMODB_ENDPOINT", "http://127.0.0.1:9"),
+            ("DYNAMODB_MAX_RETRIES", "0"),
+        ]);
+        Server::of(serve)
+    };
+    let server = serve("50");
+    assert_eq!(json_of(&server, &["routing"])["overruled"], json!([]), "nothing was set yet");
+    server.run(&["routing", "set", "--percent", "25", "--dual-write", "true"]).expect(0);
+    drop(server);
+
+    let server = serve("50");
+    let expected = json!([{
+        "member": "percent", "configured": 50, "in_force": 25, "said_by": "environment DYNAMODB_MIGRATION_PCT",
+    }]);
+    assert_eq!(json_of(&server, &["routing"])["overruled"], expected, "a default overrules nothing");
+    assert_eq!(json_of(&server, &["status"])["routing"]["overruled"], expected);
+    let told = server.run(&["status"]).expect(0);
+    let line = "overruled       percent = 50 (environment DYNAMODB_MIGRATION_PCT): 25 was set while it ran, and counts";
+    assert!(told.text().lines().any(|told| told == line), "{told:?}");
+    server.run(&["routing", "set", "--percent", "50"]).expect(0);
+    assert_eq!(json_of(&server, &["routing"])["overruled"], json!([]), "they agree");
+    drop(server);
+    assert_eq!(json_of(&serve("50"), &["routing"])["overruled"], json!([]));
+}
+
+#[test]
 fn what_a_variable_holds_is_told() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let mut serve = command(&["serve", "--listen", "127.0.0.1:0", "--data-dir"]);

@@ -221,6 +221,6 @@ fn a_lookup_has_at_most_ten_thousand_keys() {
     let answer = server.post("/v1/results/lookup", &json!({"keys": keys[1..]})).is(200).json();
     assert_eq!(
         answer["counts"],
-        json!({"fresh": 0, "stale": 0, "absent": 10_000, "leased": 0, "invalid": 0})
+        json!({"fresh": 0, "stale": 0, "absent": 10_000, "leased": 0, "invalid": 0, "unknown": 0})
     );
 }

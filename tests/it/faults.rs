@@ -166,6 +166,47 @@ fn a_damaged_entry_is_a_miss_of_that_result_only_and_whoever_fetches_it_heals_it
 }
 
 #[test]
+fn the_same_content_heals_a_damaged_entry_whichever_way_it_comes() {
+    if !on_sqlite() {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let mut server = Server::on(directory.path(), &[]);
+    let document = json!({"html": noise(1, 5000)});
+    let url = |way: &str, number: usize| format!("https://a/{way}/{number}");
+    let ways = ["put", "batch", "import", "absent"];
+    let urls = || ways.iter().flat_map(move |way| (0..DAMAGES.len()).map(move |number| url(way, number)));
+    for url in urls() {
+        server.put(&result_of(&url, &[]), document.to_string()).is(201);
+    }
+    let backup = server.get("/v1/results/export").is(200).lines();
+    server.kill();
+    for (place, url) in urls().enumerate() {
+        damage(directory.path(), DAMAGES[place % DAMAGES.len()], &url);
+    }
+    let server = Server::on(directory.path(), &[]);
+    let lines = |target: &str, lines: &[serde_json::Value]| {
+        let body: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        let request = server.request("POST", target).header("content-type", "application/x-ndjson");
+        request.body(body).send().is(200)
+    };
+    for number in 0..DAMAGES.len() {
+        server.put(&result_of(&url("put", number), &[]), document.to_string()).is(200);
+        let put = server.request("PUT", &result_of(&url("absent", number), &[])).header("if-none-match", "*");
+        put.body(document.to_string()).send().is(200);
+        let line = json!({"url": url("batch", number), "document": document});
+        lines("/v1/results/batch-put", &[line]);
+    }
+    let report = lines("/v1/results/import", &backup).json();
+    assert_eq!((&report["failed"], &report["created"]), (&json!(0), &json!(0)), "{report}");
+    for url in urls() {
+        assert_eq!(server.get(&result_of(&url, &[])).is(200).json(), document, "{url}");
+    }
+    let again = lines("/v1/results/import", &backup).json();
+    assert_eq!(again["superseded"], json!(backup.len()), "a sound entry is left alone: {again}");
+}
+
+#[test]
 fn a_directory_that_cannot_be_made_is_refused_with_its_name() {
     if !on_sqlite() {
         return;

@@ -137,7 +137,10 @@ fn a_lookup_gives_each_key_its_state_in_their_order() {
         .map(|it| it["state"].as_str().expect("text"))
         .collect();
     assert_eq!(states, ["fresh", "fresh", "absent", "absent", "invalid", "fresh", "fresh"]);
-    assert_eq!(answer["counts"], json!({"fresh": 4, "stale": 0, "absent": 2, "leased": 0, "invalid": 1}));
+    assert_eq!(
+        answer["counts"],
+        json!({"fresh": 4, "stale": 0, "absent": 2, "leased": 0, "invalid": 1, "unknown": 0})
+    );
     let first = &answer["results"][0];
     assert!(first["age"].is_u64() && first["ttl"].is_i64() && first["etag"].is_string(), "{first}");
     assert_eq!(answer["results"][3]["reason"], "absent");

@@ -62,12 +62,13 @@ fn product(name: &str, labels: &[(&str, &[&str])]) -> Vec<String> {
 }
 
 /// What the errors of a backend can be.
-const REASONS: [&str; 17] = [
+const REASONS: [&str; 18] = [
     "overloaded",
     "unavailable",
     "full",
     "read_only",
     "corrupt",
+    "sealed",
     "throttled",
     "timeout",
     "access_denied",

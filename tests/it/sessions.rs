@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
-use crate::support::{Connection, Request, Server, eventually};
+use crate::support::{Connection, Request, Server, eventually, on_sqlite};
 
 const ROUNDS: usize = 20;
 const WRITERS: usize = 64;
@@ -164,4 +164,75 @@ fn an_expired_session_is_gone_and_a_sliding_one_lives_on() {
     );
     server.post("/v1/sessions/fixed/touch", &json!({})).is(404);
     server.post("/v1/sessions", &fixed).is(201);
+}
+
+#[test]
+fn one_session_of_another_key_hides_no_other_and_is_named() {
+    if !on_sqlite() {
+        return;
+    }
+    let (first, second) = ("0a".repeat(32), "0b".repeat(32));
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let create = |server: &Server, id: &str| {
+        let body = json!({"id": id, "project_id": "p", "signing_key": "hunter2"});
+        server.post("/v1/sessions", &body).is(201);
+    };
+    let mut server = Server::on(directory.path(), &[("sessions.encryption_key", first.as_str())]);
+    create(&server, "sess_old");
+    server.kill();
+    let mut server = Server::on(directory.path(), &[("sessions.encryption_key", second.as_str())]);
+    for id in ["sess_new", "sess_damaged"] {
+        create(&server, id);
+    }
+    let database = rusqlite::Connection::open(directory.path().join("crawlcache.db")).expect("a database");
+    let damaged = database.execute("update sessions set body = x'00' where id = 'sess_damaged'", []);
+    assert_eq!(damaged, Ok(1));
+    server.get("/v1/sessions/sess_old").problem(500, "session_sealed");
+    server.request("PUT", "/v1/sessions/sess_old").json(&json!({})).send().problem(500, "session_sealed");
+    let names = |of: &Value, member: &str, name: &str| {
+        let mut names: Vec<String> = of[member]
+            .as_array()
+            .map(|items| items.iter().map(|item| item[name].as_str().unwrap_or("?").to_owned()).collect())
+            .unwrap_or_default();
+        names.sort();
+        names
+    };
+    let listed = server.get("/v1/sessions?project_id=p").is(200).json();
+    assert_eq!(names(&listed, "items", "id"), ["sess_new"]);
+    assert_eq!(names(&listed, "unreadable", "id"), ["sess_damaged", "sess_old"]);
+    assert_eq!(names(&listed, "unreadable", "code"), ["entry_corrupt", "session_sealed"]);
+    let asked = json!({"ids": ["sess_new", "sess_old", "sess_damaged", "sess_none"]});
+    let batch = server.post("/v1/sessions/batch-get", &asked).is(200).json();
+    assert_eq!(
+        (names(&batch, "items", "id"), &batch["missing"]),
+        (vec!["sess_new".to_owned()], &json!(["sess_none"]))
+    );
+    assert_eq!(names(&batch, "unreadable", "id"), ["sess_damaged", "sess_old"]);
+
+    // What is damaged is replaced by being stored again; it cannot be changed in part.
+    let patch = server.request("PATCH", "/v1/sessions/sess_damaged");
+    let patch = patch.header("content-type", "application/merge-patch+json").body(r#"{"state":{"n":1}}"#);
+    patch.send().problem(500, "entry_corrupt");
+    let again = json!({"project_id": "p", "signing_key": "hunter2"});
+    server.request("PUT", "/v1/sessions/sess_damaged").json(&again).send().is(201);
+    server.kill();
+
+    // Both keys, and the older one can go once everything is sealed under the newer.
+    let settings =
+        [("sessions.encryption_key", second.as_str()), ("sessions.older_encryption_keys", first.as_str())];
+    let mut server = Server::on(directory.path(), &settings);
+    server.get("/v1/sessions/sess_old").is(200);
+    let rotate = |dry_run: bool| {
+        let report =
+            server.post("/v1/admin/sessions/rotate-key", &json!({ "dry_run": dry_run })).is(200).json();
+        (report["seen"].clone(), report["resealed"].clone(), report["unreadable"].clone())
+    };
+    for (dry_run, resealed) in [(true, 1), (false, 1), (false, 0)] {
+        assert_eq!(rotate(dry_run), (json!(3), json!(resealed), json!([])), "dry run: {dry_run}");
+    }
+    server.kill();
+    let server = Server::on(directory.path(), &[("sessions.encryption_key", second.as_str())]);
+    let listed = server.get("/v1/sessions?project_id=p").is(200).json();
+    assert_eq!(names(&listed, "items", "id").len(), 3);
+    assert_eq!(listed["unreadable"], Value::Null);
 }

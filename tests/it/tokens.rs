@@ -147,7 +147,10 @@ fn namespaces_do_not_see_each_other() {
     let keys =
         json!({"keys": ["https://shared.example/", {"url": "https://only-a.example/", "variant": "v"}]});
     let states = as_tenant(b, "POST", "/v1/results/lookup").json(&keys).send().is(200).json();
-    assert_eq!(states["counts"], json!({"fresh": 1, "stale": 0, "absent": 1, "leased": 0, "invalid": 0}));
+    assert_eq!(
+        states["counts"],
+        json!({"fresh": 1, "stale": 0, "absent": 1, "leased": 0, "invalid": 0, "unknown": 0})
+    );
     let purged =
         as_tenant(b, "POST", "/v1/results/purge").json(&json!({"older_than": 0})).send().is(200).json();
     assert_eq!(purged["deleted"], 1);

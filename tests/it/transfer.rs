@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::support::documents::{assert_same, fields, full, odd, plain};
-use crate::support::{Server, eventually, result_of};
+use crate::support::{Server, dynamodb_local, eventually, on_sqlite, result_of};
 
 /// What a listing says that must be the same on both sides.
 fn listed(server: &Server) -> BTreeMap<(String, String), Value> {
@@ -137,6 +137,106 @@ fn an_import_never_replaces_what_is_newer() {
     let report = server.request("POST", "/v1/results/import").ndjson(line).send().is(200).json();
     assert_eq!((&report["superseded"], &report["failed"]), (&json!(1), &json!(0)));
     assert_eq!(server.get(&target).is(200).json(), json!({"is": "new"}));
+}
+
+#[test]
+fn equal_keys_in_one_batch_are_stored_in_their_order() {
+    let server = Server::start(&[]);
+    let line = |n: usize| json!({"url": "https://a.example/", "document": {"n": n}}).to_string() + "\n";
+    for target in ["/v1/results/batch-put", "/v1/results/import?outcomes=true"] {
+        let lines: String = (0..200).map(line).collect();
+        let answer = server.request("POST", target).ndjson(lines).send().is(200);
+        let outcomes = if target.contains("import") {
+            answer.json()["outcomes"].as_array().expect("outcomes").clone()
+        } else {
+            answer.lines()
+        };
+        let words: Vec<&str> =
+            outcomes.iter().map(|outcome| outcome["outcome"].as_str().expect("a word")).collect();
+        assert!(words[1..].iter().all(|word| *word == "replaced"), "{target}: {words:?}");
+        assert_eq!(server.get(&result_of("https://a.example/", &[])).is(200).json(), json!({"n": 199}));
+    }
+}
+
+#[test]
+fn the_outcomes_of_an_import_are_in_the_order_of_its_lines() {
+    let server = Server::start(&[]);
+    let lines: String = (0..300)
+        .map(|n| match n % 3 {
+            0 => "{}\n".to_owned(),
+            _ => json!({"url": format!("https://a.example/{n}"), "document": {"n": n}}).to_string() + "\n",
+        })
+        .collect();
+    let report =
+        server.request("POST", "/v1/results/import?outcomes=true").ndjson(lines).send().is(200).json();
+    let outcomes = report["outcomes"].as_array().expect("outcomes");
+    let numbers: Vec<u64> =
+        outcomes.iter().map(|outcome| outcome["line"].as_u64().expect("a line")).collect();
+    assert_eq!(numbers, (1..=300).collect::<Vec<u64>>());
+    for outcome in outcomes {
+        let failed = outcome["line"].as_u64().is_some_and(|line| line % 3 == 1);
+        assert_eq!(outcome["outcome"], if failed { "failed" } else { "created" }, "{outcome}");
+    }
+}
+
+/// Exports, purges and imports on one service; `remembers` says whether it remembers what was deleted.
+fn restore(server: &Server, remembers: bool) {
+    let url = |n: u32| format!("https://restored.example/{n}");
+    for n in 0..10 {
+        server.put(&result_of(&url(n), &[]), json!({"n": n}).to_string()).is(201);
+    }
+    let export = server.get("/v1/results/export?host=restored.example").is(200).decoded();
+    server.post("/v1/results/purge", &json!({"host": "restored.example"})).is(200);
+    server.put(&result_of(&url(0), &[]), r#"{"is":"newer"}"#).is(201);
+    let import = |target: &str| {
+        let report = server.request("POST", target).ndjson(export.clone()).send().is(200).json();
+        let of = |name: &str| report[name].as_u64().expect("a count");
+        (of("created"), of("superseded"), of("deleted"), of("failed"))
+    };
+    if remembers {
+        assert_eq!(import("/v1/results/import"), (0, 1, 9, 0), "what was deleted stays deleted");
+        server.get(&result_of(&url(1), &[])).problem(404, "result_not_found");
+    }
+    assert_eq!(import("/v1/results/import?restore=true"), (9, 1, 0, 0));
+    assert_eq!(import("/v1/results/import?restore=true"), (0, 10, 0, 0), "to repeat it changes nothing");
+    assert_eq!(server.get(&result_of(&url(0), &[])).is(200).json(), json!({"is": "newer"}));
+    for n in 1..10 {
+        assert_eq!(server.get(&result_of(&url(n), &[])).is(200).json(), json!({"n": n}));
+    }
+    let again = server.get("/v1/results/export?host=restored.example").is(200).decoded();
+    let line = |text: &[u8]| {
+        let text = String::from_utf8(text.to_vec()).expect("UTF-8");
+        let line = text.lines().find(|line| line.contains(&url(5))).expect("it is there").to_owned();
+        serde_json::from_str::<Value>(&line).expect("JSON")
+    };
+    assert_eq!(line(&again), line(&export), "with the times that it had");
+}
+
+#[test]
+fn what_was_deleted_after_an_export_comes_back_only_on_purpose() {
+    restore(&Server::start(&[]), !on_sqlite());
+    if !on_sqlite() {
+        return;
+    }
+    let Some(local) = dynamodb_local() else { return };
+    for (backend, percent) in [("dynamodb", 100), ("routed", 0), ("routed", 100)] {
+        let prefix = format!("restore{}-{backend}{percent}-", std::process::id());
+        let server = Server::start(&[
+            ("store.backend", backend),
+            ("dynamodb.endpoint", local.as_str()),
+            ("dynamodb.table_prefix", prefix.as_str()),
+            ("dynamodb.create_tables", "true"),
+            // A busy machine is no outage: a write that was tried twice cannot tell whether it created.
+            ("dynamodb.attempt_millis", "10000"),
+            ("dynamodb.operation_millis", "20000"),
+            ("routing.owner_millis", "20000"),
+            ("routing.other_millis", "20000"),
+        ]);
+        if backend == "routed" {
+            crate::routing::set(&server, &json!({"percent": percent, "dual_write": true}));
+        }
+        restore(&server, true);
+    }
 }
 
 #[test]

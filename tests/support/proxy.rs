@@ -76,7 +76,8 @@ impl Proxy {
         }
     }
 
-    fn weather(&self) -> Weather {
+    /// What it does now.
+    pub(crate) fn weather(&self) -> Weather {
         *lock(&self.0.weather)
     }
 

@@ -256,6 +256,28 @@ def test_a_key_that_is_none_is_refused(key: Any) -> None:
         calls.lookups([key])
 
 
+def test_what_cannot_be_told_is_not_absent() -> None:
+    said = {
+        "counts": {"fresh": 1, "stale": 0, "absent": 1, "leased": 0, "invalid": 0, "unknown": 2},
+        "results": [
+            {"state": "fresh", "age": 1, "ttl": 2, "etag": "ab"},
+            {"state": "unknown", "reason": "result"},
+            {"state": "absent", "reason": "absent"},
+            {"state": "unknown", "reason": "lease"},
+        ],
+    }
+    (call,) = calls.lookups([f"https://a.b/{n}" for n in range(4)])
+    states = call.judge(wire.Answer(200, {"content-type": "application/json"}, json.dumps(said).encode()))
+    assert [(state.state, state.reason, state.known) for state in states] == [
+        ("fresh", None, True),
+        ("unknown", "result", False),
+        ("absent", "absent", True),
+        ("unknown", "lease", False),
+    ]
+    to_fetch = [state.key.url for state in states if state.known and not state.fresh]
+    assert to_fetch == ["https://a.b/2"]
+
+
 @pytest.mark.parametrize("item", [{}, {"url": "u"}, {"url": "u", "document": {}, "tll": 5}, "u"])
 def test_an_item_that_is_none_is_refused(item: Any) -> None:
     with pytest.raises(crawlcache.InvalidRequest):

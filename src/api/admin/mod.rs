@@ -8,6 +8,7 @@ mod policy;
 mod precondition;
 mod rollback;
 mod routing;
+mod seal;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ pub(super) const UNTAGGED: &[Route] = &[
     route!(outbox: list),
     route!(outbox: retry),
     route!(outbox: discard),
+    route!(seal: post),
     route!(work: list, start),
     route!(work: get, cancel),
 ];

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use crate::api::problem::{Problem, Result};
 use crate::domain::Timestamp;
 use crate::domain::routing::{BUCKETS, Force, OnOwnerFailure, Percent, Policy};
-use crate::store::routed::policy::InForce;
+use crate::store::routed::policy::{InForce, Overruled};
 
 /// How results and sessions are spread over SQLite and DynamoDB.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -54,6 +54,31 @@ pub(super) struct RoutingDocument {
     changed_at: Option<Timestamp>,
     /// What holds `force` as it is, such as `FORCE_SQLITE`; null where nothing does.
     pinned_by: Option<String>,
+    /// What the configuration says otherwise: what was set while the service ran counts.
+    overruled: Vec<OverruledMember>,
+}
+
+/// A member of the policy that the configuration says otherwise.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct OverruledMember {
+    /// Its name.
+    #[schema(example = "percent")]
+    member: String,
+    /// What the configuration says.
+    #[schema(example = 50)]
+    configured: Value,
+    /// What counts.
+    #[schema(example = 25)]
+    in_force: Value,
+    /// What says it in the configuration.
+    #[schema(example = "environment DYNAMODB_MIGRATION_PCT")]
+    said_by: String,
+}
+
+impl From<Overruled> for OverruledMember {
+    fn from(Overruled { member, configured, in_force, said_by }: Overruled) -> Self {
+        Self { member, configured, in_force, said_by }
+    }
 }
 
 impl RoutingDocument {
@@ -64,6 +89,7 @@ impl RoutingDocument {
             effective_percent: in_force.policy.effective_percent(),
             changed_at: in_force.changed_at,
             pinned_by: in_force.pinned_by.clone(),
+            overruled: in_force.overruled().into_iter().map(OverruledMember::from).collect(),
         }
     }
 }

@@ -7,8 +7,10 @@ use tokio::time::Instant;
 
 use super::granted::{claim, count};
 use super::hub::Waiter;
-use super::standing::{Looked, Standing, Turnout, floor_of, is_fresh, version_of};
-use crate::api::lookup::{Accepted, look};
+use super::standing::{
+    Looked, Standing, Turnout, floor_of, is_fresh, is_unconfirmed, is_unknown, version_of,
+};
+use crate::api::lookup::{Accepted, look, look_if_known};
 use crate::api::observe::Aside;
 use crate::api::problem::{Problem, Result};
 use crate::api::state::Api;
@@ -51,6 +53,9 @@ impl Asked<'_> {
             Standing::Fresh
         } else if let Some(left) = self.has_just_failed(&looked).await {
             Standing::Failed(Some(left))
+        } else if self.api.routed.is_none() && looked.as_ref().is_ok_and(is_unconfirmed) {
+            // The store that could not be asked for the page has the leases, too: nobody waits for it once more.
+            Standing::Unknown(Problem::new("unavailable", "the store of leases cannot be asked just now"))
         } else if looked.is_ok() {
             // Who has a stale answer goes on with that, whatever becomes of the lease.
             match self.claim(&mut looked).await {
@@ -110,8 +115,13 @@ impl Asked<'_> {
         Some(freshness.ttl.unsigned_abs())
     }
 
+    /// What there is. With a router SQLite grants leases while DynamoDB, which owns the page, cannot be asked for it.
     async fn look(&self, options: GetOptions) -> Result<Looked> {
-        look(self.api, self.key, options, self.accepted).await
+        let Self { api, key, accepted, .. } = *self;
+        match api.routed {
+            Some(_) => look_if_known(api, key, options, accepted).await,
+            None => look(api, key, options, accepted).await,
+        }
     }
 
     /// Asks for the lease once, and looks again when it is granted.
@@ -122,7 +132,11 @@ impl Asked<'_> {
                 Ok(granted) => granted,
             };
             // Somebody may have stored it since it was looked for: then nobody needs to fetch it.
-            *looked = self.look(GetOptions::consistent(true)).await?;
+            let now = self.look(GetOptions::consistent(true)).await?;
+            // A copy to go on with stays where no more can be known.
+            if looked.is_err() || !is_unknown(&now) {
+                *looked = now;
+            }
             if is_fresh(looked) {
                 granted.give_back().await;
                 return Ok(Standing::Fresh);

@@ -24,17 +24,17 @@ use crate::domain::{Key, KeyId};
 /// The routes.
 pub(super) const ROUTES: &[Route] = &[route!(routes: post), route!(routes: put, delete)];
 
-/// Which of these keys somebody fetches just now. Where that cannot be seen, none: it is only a hint.
-pub(super) async fn held(api: &Api, keys: &[&Key]) -> Vec<bool> {
+/// Which of these keys somebody fetches just now; none where that cannot be seen.
+pub(super) async fn held(api: &Api, keys: &[&Key]) -> Option<Vec<bool>> {
     if keys.is_empty() {
-        return Vec::new();
+        return Some(Vec::new());
     }
     let ids: Vec<KeyId> = keys.iter().map(|key| key.id()).collect();
     match api.leases.held(&ids, api.clock.now()).await {
-        Ok(leases) => leases.iter().map(Option::is_some).collect(),
+        Ok(leases) => Some(leases.iter().map(Option::is_some).collect()),
         Err(error) => {
             tracing::warn!(%error, "which pages are being fetched cannot be seen");
-            vec![false; ids.len()]
+            None
         }
     }
 }

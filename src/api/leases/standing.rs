@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::granted::Granted;
 use crate::api::lookup::{Found, Missed};
 use crate::api::problem::Problem;
-use crate::domain::Version;
 use crate::domain::lease::Lease;
+use crate::domain::{MissReason, Version};
+use crate::store::Via;
 
 /// What a look-up came to.
 pub(super) type Looked = std::result::Result<Found, Missed>;
@@ -57,9 +58,20 @@ impl Standing {
     }
 }
 
-/// Whether an answer is more than what is shown meanwhile.
+/// Whether an answer is more than what is shown meanwhile. A copy that nobody could confirm is not: it decides about no
+/// lease.
 pub(super) fn is_fresh(looked: &Looked) -> bool {
-    looked.as_ref().is_ok_and(|found| !found.freshness.is_stale())
+    looked.as_ref().is_ok_and(|found| !found.freshness.is_stale() && !is_unconfirmed(found))
+}
+
+/// Whether it is a copy of what could not be asked for.
+pub(super) fn is_unconfirmed(found: &Found) -> bool {
+    found.hit.via == Via::Outage
+}
+
+/// Whether it cannot be told what there is.
+pub(super) fn is_unknown(looked: &Looked) -> bool {
+    looked.as_ref().is_err_and(|missed| missed.reason == MissReason::Unknown)
 }
 
 /// What a write under a lease has to come after: what is stored, and deletions that are remembered.

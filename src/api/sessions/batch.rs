@@ -3,13 +3,14 @@
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
+use futures_util::future::join_all;
 use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::counted;
-use super::view::{ChosenFields, Secrecy, document};
+use super::view::{ChosenFields, Secrecy, UnreadableSession, document};
 use crate::api::body::json;
 use crate::api::caller::Reader;
 use crate::api::params::{NoParams, Params};
@@ -34,7 +35,7 @@ pub(super) struct BatchGetRequest {
 }
 
 /// What there is of the sessions that were asked for.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Default, Serialize, ToSchema)]
 #[schema(as = SessionBatch)]
 pub(super) struct Batch {
     /// The sessions, without credentials, in the order of the ids.
@@ -43,6 +44,13 @@ pub(super) struct Batch {
     /// The ids of those that are not there, or have expired.
     #[schema(example = json!(["sess_00c0ffee"]))]
     missing: Vec<String>,
+    /// The ids of those that cannot be told of: the store that may have them could not be asked. Missing where there are
+    /// none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unknown: Vec<String>,
+    /// Those that are there and cannot be read; missing where there is none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unreadable: Vec<UnreadableSession>,
 }
 
 /// Read many sessions.
@@ -63,10 +71,29 @@ pub(super) async fn post(
             return Err(Problem::new("invalid_field", detail).with("field", "ids"));
         }
         let ids = request.ids.iter().map(|id| SessionId::new(id)).collect::<Result<Vec<_>, _>>()?;
-        let found = api.sessions.get_many(caller.namespace(), &ids).await?;
+        let found = match api.sessions.get_many(caller.namespace(), &ids).await {
+            Ok(found) => found,
+            // With a router some of them may be known all the same: each by itself.
+            Err(error) if error.is_away() && api.routed.is_some() => {
+                join_all(ids.iter().map(|id| api.sessions.get(caller.namespace(), id))).await
+            }
+            Err(error) => return Err(error.into()),
+        };
         let now = api.clock.now();
-        let mut batch = Batch { items: Vec::with_capacity(ids.len()), missing: Vec::new() };
+        let mut batch = Batch::default();
         for (id, record) in ids.iter().zip(found) {
+            let record = match record {
+                Ok(record) => record,
+                Err(error) if error.is_away() => {
+                    batch.unknown.push(id.to_string());
+                    continue;
+                }
+                Err(error) if error.is_of_one() => {
+                    batch.unreadable.push(UnreadableSession::of(id, error));
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
             match record.filter(|record| !record.session.is_expired(now)) {
                 Some(record) => {
                     let item = document(&record.session, request.fields.as_deref(), Secrecy::Hidden)?;

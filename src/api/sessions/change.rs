@@ -7,7 +7,7 @@ use crate::api::state::Api;
 use crate::domain::session::change::Stamp;
 use crate::domain::session::{SessionError, SessionId, SessionRecord};
 use crate::domain::{Namespace, Timestamp};
-use crate::store::{PutSession, SessionCondition, SessionPutOutcome};
+use crate::store::{Error, PutSession, SessionCondition, SessionPutOutcome};
 
 /// How often a change is tried again when somebody else was faster.
 const ATTEMPTS: usize = 32;
@@ -52,14 +52,23 @@ impl Target<'_> {
         let Self { api, namespace, id, .. } = *self;
         let _turn = api.shared().session_turns.take(namespace, id).await;
         for _ in 0..ATTEMPTS {
-            let current = api.sessions.get(namespace, id).await?;
+            // What is damaged is replaced as if it were not there; what is sealed under another key can be read with that.
+            let (current, damage) = match api.sessions.get(namespace, id).await {
+                Err(error @ Error::Corrupt { .. }) => (None, Some(error)),
+                current => (current?, None),
+            };
             let now = api.clock.now();
             let stamp = stamp(api, now, current.as_ref().map(|current| current.session.version));
-            let record = make(current.as_ref(), stamp)?;
+            let record = match (make(current.as_ref(), stamp), &damage) {
+                // It cannot be changed, nor a condition on it be judged.
+                (Err(_), Some(damage)) => return Err(damage.clone().into()),
+                (record, _) => record?,
+            };
             let live = current.filter(|current| !current.session.is_expired(now));
             let condition = match &live {
                 Some(current) if *current == record => return Ok(Changed { record, created: false }),
                 Some(current) => SessionCondition::Version(current.session.version),
+                None if damage.is_some() => SessionCondition::Any,
                 None => SessionCondition::Absent(now),
             };
             let put = PutSession { namespace: namespace.clone(), record: record.clone(), condition };

@@ -17,7 +17,7 @@ use crate::api::problem::{Problem, Result};
 use crate::api::state::Api;
 use crate::domain::Namespace;
 use crate::domain::session::{SessionId, SessionRecord, change};
-use crate::store::{PutSession, SessionCondition, SessionPutOutcome};
+use crate::store::{Error, PutSession, SessionCondition, SessionPutOutcome};
 
 /// How many names are drawn before giving up: each has 32 random bits.
 const DRAWS: usize = 16;
@@ -56,7 +56,7 @@ pub(super) async fn post(
                     Problem::new("session_exists", format!("there is a session `{id}` already"))
                         .with("id", id.as_str())
                 };
-                store(&api, caller.namespace(), id.clone(), sent).await?.ok_or_else(taken)?
+                store(&api, caller.namespace(), id.clone(), sent, Free::IfAbsent).await??.ok_or_else(taken)?
             }
             None => draw(&api, caller.namespace(), sent).await?,
         };
@@ -76,26 +76,54 @@ async fn draw(api: &Api, namespace: &Namespace, sent: Value) -> Result<SessionRe
         let random = getrandom::u32()
             .map_err(|error| Problem::new("internal_error", format!("no randomness: {error}")))?;
         let id = SessionId::from_random(random);
-        if let Some(record) = store(api, namespace, id, sent.clone()).await? {
-            return Ok(record);
+        match store(api, namespace, id, sent.clone(), Free::IfAbsent).await? {
+            Ok(Some(record)) => return Ok(record),
+            Ok(None) => {}
+            // Whether so short a name is taken cannot be known just now.
+            Err(Error::Unasked { .. }) => return draw_unique(api, namespace, sent).await,
+            Err(error) => return Err(error.into()),
         }
     }
     Err(Problem::new("write_conflict", "every id that was drawn is taken; send one"))
 }
 
-/// Stores a new session, unless there is one of that name.
+/// Stores a new session under a name that nobody can have.
+async fn draw_unique(api: &Api, namespace: &Namespace, sent: Value) -> Result<SessionRecord> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random)
+        .map_err(|error| Problem::new("internal_error", format!("no randomness: {error}")))?;
+    let id = SessionId::from_unique(u128::from_ne_bytes(random));
+    let stored = store(api, namespace, id, sent, Free::Surely).await??;
+    stored
+        .ok_or_else(|| Problem::new("write_conflict", "others write a session of a name that was just drawn"))
+}
+
+/// Why there is no session of a name.
+#[derive(Clone, Copy, Debug)]
+enum Free {
+    /// That is to be seen.
+    IfAbsent,
+    /// The name is one that nobody can have.
+    Surely,
+}
+
+/// Stores a new session; none where there is one of that name.
 async fn store(
     api: &Api,
     namespace: &Namespace,
     id: SessionId,
     sent: Value,
-) -> Result<Option<SessionRecord>> {
+    free: Free,
+) -> Result<crate::store::Result<Option<SessionRecord>>> {
     let now = api.clock.now();
     let record = change::create(id, sent, stamp(api, now, None), &limits(api))?;
-    let condition = SessionCondition::Absent(now);
+    let condition = match free {
+        Free::IfAbsent => SessionCondition::Absent(now),
+        Free::Surely => SessionCondition::Any,
+    };
     let put = PutSession { namespace: namespace.clone(), record: record.clone(), condition };
-    Ok(match api.sessions.put(put).await? {
+    Ok(api.sessions.put(put).await.map(|outcome| match outcome {
         SessionPutOutcome::Created | SessionPutOutcome::Replaced => Some(record),
         SessionPutOutcome::ConditionFailed => None,
-    })
+    }))
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::counted;
-use super::view::{Secrecy, SessionDocument, document};
+use super::view::{Secrecy, SessionDocument, UnreadableSession, document};
 use crate::api::caller::Reader;
 use crate::api::listing::{MAX_LIMIT, bind, time, unbind};
 use crate::api::params::{Params, bounded};
@@ -58,6 +58,9 @@ pub(super) struct SessionsPage {
     /// The sessions, without credentials.
     #[schema(value_type = Vec<SessionDocument>)]
     items: Vec<Value>,
+    /// Those that would be on this page and cannot be read; missing where there is none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unreadable: Vec<UnreadableSession>,
     /// Send it as `cursor=` for the next page; missing at the end. A page may be short before that.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_cursor: Option<String>,
@@ -74,13 +77,16 @@ pub(super) async fn get(
     counted(&api, "list", async {
         let mut query = params.query(caller.namespace(), api.clock.now())?;
         let fingerprint = fingerprint(&query);
-        let mut items = Vec::new();
+        let (mut items, mut unreadable) = (Vec::new(), Vec::new());
         let mut bytes = 0;
         let mut wanted = query.limit;
         loop {
             query.limit = wanted.min(READ_AT_ONCE);
-            let SessionPage { items: found, next, .. } = api.sessions.list(&query).await?;
-            wanted = wanted.saturating_sub(found.len());
+            let SessionPage { items: found, unreadable: closed, next, .. } =
+                api.sessions.list(&query).await?;
+            wanted = wanted.saturating_sub(found.len() + closed.len());
+            unreadable
+                .extend(closed.into_iter().map(|closed| UnreadableSession::of(&closed.id, closed.error)));
             for record in found {
                 let item = Value::Object(document(&record.session, None, Secrecy::Hidden)?);
                 bytes += item.to_string().len();
@@ -91,7 +97,8 @@ pub(super) async fn get(
                 break;
             }
         }
-        Ok(Json(SessionsPage { items, next_cursor: query.after.map(|next| bind(fingerprint, &next.0)) }))
+        let next_cursor = query.after.map(|next| bind(fingerprint, &next.0));
+        Ok(Json(SessionsPage { items, unreadable, next_cursor }))
     })
     .await
 }

@@ -10,7 +10,28 @@ use utoipa::ToSchema;
 use super::precondition::etag;
 use crate::api::lookup::{http_date, json_type};
 use crate::api::problem::{Problem, Result};
-use crate::domain::session::{Session, SessionRecord, redact};
+use crate::domain::session::{Session, SessionId, SessionRecord, redact};
+use crate::store::Error;
+
+/// A session among many that is there and cannot be read.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct UnreadableSession {
+    /// Its name.
+    #[schema(example = "sess_a1b2c3d4")]
+    id: String,
+    /// `session_sealed`: this service lacks the key that it is sealed under. `entry_corrupt`: it is damaged.
+    #[schema(example = "session_sealed")]
+    code: &'static str,
+    /// The same in words.
+    detail: String,
+}
+
+impl UnreadableSession {
+    pub(super) fn of(id: &SessionId, error: Error) -> Self {
+        let problem = Problem::from(error);
+        Self { id: id.to_string(), code: problem.code(), detail: problem.detail().to_owned() }
+    }
+}
 
 /// A session. Optional fields that it lacks are left out; unknown attributes come back under their own names.
 #[derive(Debug, Serialize, ToSchema)]

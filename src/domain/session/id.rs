@@ -38,6 +38,12 @@ impl SessionId {
         Self(Arc::from(format!("sess_{random:08x}")))
     }
 
+    /// `sess_` and 32 hexadecimal digits: no two of them are ever the same, so that nobody has to be asked whether one is
+    /// taken.
+    pub fn from_unique(random: u128) -> Self {
+        Self(Arc::from(format!("sess_{random:032x}")))
+    }
+
     /// The id that a request body names in its `id` field, where it has one.
     ///
     /// # Errors
@@ -96,6 +102,8 @@ mod tests {
         assert_eq!(SessionId::from_random(0xa1b2_c3d4).as_str(), "sess_a1b2c3d4");
         assert_eq!(SessionId::from_random(7).as_str(), "sess_00000007");
         assert!(SessionId::new(SessionId::from_random(u32::MAX).as_str()).is_ok());
+        assert_eq!(SessionId::from_unique(7).as_str(), "sess_00000000000000000000000000000007");
+        assert!(SessionId::new(SessionId::from_unique(u128::MAX).as_str()).is_ok());
     }
 
     #[test]

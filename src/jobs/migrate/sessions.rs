@@ -126,10 +126,10 @@ impl Migration {
             #[expect(clippy::cast_precision_loss, reason = "an estimate")]
             let there = self.purse.spend(ids.len() as f64, get).await?;
             // A table that cannot have the namespace says so once more, for each session.
-            let there = there.unwrap_or_else(|_| vec![None; ids.len()]);
+            let there = there.unwrap_or_else(|_| vec![Ok(None); ids.len()]);
             for (record, there) in records.into_iter().zip(there) {
                 match there {
-                    Some(there) if there.session.version >= record.session.version => {
+                    Ok(Some(there)) if there.session.version >= record.session.version => {
                         tally.count(Kind::Session, "present");
                     }
                     _ => lacking.push((namespace.clone(), record)),

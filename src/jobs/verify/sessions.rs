@@ -61,11 +61,15 @@ impl Verification {
         #[expect(clippy::cast_precision_loss, reason = "an estimate")]
         let there = self.purse.spend(ids.len() as f64, get).await?;
         // What is wrong is said of each when it is looked at again.
-        let there = there.unwrap_or_else(|_| vec![None; ids.len()]);
+        let there = there.unwrap_or_else(|_| vec![Ok(None); ids.len()]);
         let (now, mut suspects) = (self.sides.clock.now(), Vec::new());
         for (record, there) in records.into_iter().zip(there) {
             let subject = Subject::Session(namespace.clone(), record.session.id.clone());
-            let there = there.map_or(There::Absent, |record| There::Held(Held::Session(Box::new(record))));
+            let there = match there {
+                Ok(Some(record)) => There::Held(Held::Session(Box::new(record))),
+                Ok(None) => There::Absent,
+                Err(error) => There::Unreadable(error.to_string()),
+            };
             let here = Here::Held(Held::Session(Box::new(record)));
             let both = Both { here, there, known: Known::default() };
             match both.verdict(now) {

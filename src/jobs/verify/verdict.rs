@@ -219,6 +219,8 @@ impl Both {
                 Verdict::Different(vec!["deleted".to_owned()])
             }
             (Here::Held(_), _) => Verdict::MissingDynamodb,
+            // Stored between the two looks: what is known of it says nothing about what was there before.
+            (Here::Absent, There::Held(_)) if self.known.held.is_some() => Verdict::Pending,
             (Here::Absent, There::Held(there)) => match self.known.tombstone {
                 // One that is no deletion has the version of what DynamoDB got in its place.
                 Some(Tombstone { version, deleted })
@@ -265,6 +267,7 @@ mod tests {
             ..nothing
         };
         let queued = Known { queued: Some(version(5)), ..nothing };
+        let stored_meanwhile = Known { held: Some(version(6)), ..floor(6) };
         for (here, there, known, now, expected) in [
             (Some(held(5)), There::Held(held(5)), nothing, 10, "equal"),
             (Some(held(5)), There::Held(held(5)), nothing, 1_000_000, "equal"),
@@ -282,6 +285,7 @@ mod tests {
             (None, There::Held(held(5)), deleted(4), 10, "missing_sqlite"),
             (None, There::Held(held(5)), floor(6), 10, "deleted"),
             (None, There::Held(held(5)), floor(5), 10, "missing_sqlite"),
+            (None, There::Held(held(5)), stored_meanwhile, 10, "pending"),
             (None, There::Held(held(5)), nothing, 1_000_000, "expired"),
             (None, There::Deleted(version(5)), nothing, 10, "equal"),
             (Some(held(5)), There::Unreadable("no".to_owned()), queued, 10, "unreadable"),

@@ -27,6 +27,7 @@ pub(crate) fn options(directory: &Path) -> sqlite::Options {
         encryption_key: crate::config::EncryptionKey::default(),
         tombstone_seconds: 0,
         outbox_rows: 0,
+        is_routed: true,
     }
 }
 

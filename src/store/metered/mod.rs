@@ -13,9 +13,9 @@ use async_trait::async_trait;
 use prometheus::{Histogram, IntCounterVec};
 
 use super::{
-    Condition, DeleteOutcome, Error, GetOptions, Hit, ListQuery, Look, Page, Placed, Put, PutOutcome,
-    PutSession, Result, ResultStore, SessionCondition, SessionDeleteOutcome, SessionPage, SessionPutOutcome,
-    SessionQuery, SessionStore, Status,
+    Condition, DeleteOutcome, Error, Found, GetOptions, Hit, ListQuery, Look, Page, Placed, Put, PutOutcome,
+    PutSession, Resealed, Result, ResultStore, Seen, SessionCondition, SessionCursor, SessionDeleteOutcome,
+    SessionPage, SessionPutOutcome, SessionQuery, SessionStore, Status,
 };
 use crate::domain::session::{SessionId, SessionRecord};
 use crate::domain::{Key, Meta, Namespace, Version};
@@ -110,12 +110,17 @@ impl Account {
             Ok(_) => watch.end(&timing.ok),
             Err(error) => {
                 watch.end(&timing.error);
-                // Behind one store there may be another backend: a bucket behind a table.
-                let backend = error.backend().unwrap_or(self.backend);
-                self.errors.with_label_values(&[backend, error.reason()]).inc();
+                self.count(error);
             }
         }
         result
+    }
+
+    /// Counts an error: that of an operation, or of one thing among many that it was about.
+    fn count(&self, error: &Error) {
+        // Behind one store there may be another backend: a bucket behind a table.
+        let backend = error.backend().unwrap_or(self.backend);
+        self.errors.with_label_values(&[backend, error.reason()]).inc();
     }
 }
 
@@ -150,6 +155,10 @@ impl ResultStore for Metered<dyn ResultStore> {
 
     async fn look_metas(&self, keys: &[Key]) -> Result<Vec<Look<Meta>>> {
         self.meter.account.time(&self.meter.get_metas, self.inner.look_metas(keys)).await
+    }
+
+    async fn survey(&self, keys: &[Key]) -> Result<Vec<Seen>> {
+        self.meter.account.time(&self.meter.get_metas, self.inner.survey(keys)).await
     }
 
     async fn put(&self, put: Put) -> Result<PutOutcome> {
@@ -193,8 +202,14 @@ impl SessionStore for Metered<dyn SessionStore> {
         self.meter.account.time(&self.meter.get, self.inner.get(namespace, id)).await
     }
 
-    async fn get_many(&self, namespace: &Namespace, ids: &[SessionId]) -> Result<Vec<Option<SessionRecord>>> {
-        self.meter.account.time(&self.meter.get_metas, self.inner.get_many(namespace, ids)).await
+    async fn get_many(&self, namespace: &Namespace, ids: &[SessionId]) -> Result<Vec<Found>> {
+        let found =
+            self.meter.account.time(&self.meter.get_metas, self.inner.get_many(namespace, ids)).await?;
+        found
+            .iter()
+            .filter_map(|found| found.as_ref().err())
+            .for_each(|error| self.meter.account.count(error));
+        Ok(found)
     }
 
     async fn put(&self, put: PutSession) -> Result<SessionPutOutcome> {
@@ -211,7 +226,13 @@ impl SessionStore for Metered<dyn SessionStore> {
     }
 
     async fn list(&self, query: &SessionQuery) -> Result<SessionPage> {
-        self.meter.account.time(&self.meter.list, self.inner.list(query)).await
+        let page = self.meter.account.time(&self.meter.list, self.inner.list(query)).await?;
+        page.unreadable.iter().for_each(|unreadable| self.meter.account.count(&unreadable.error));
+        Ok(page)
+    }
+
+    async fn reseal(&self, after: Option<&SessionCursor>, limit: usize, dry_run: bool) -> Result<Resealed> {
+        self.meter.account.time(&self.meter.list, self.inner.reseal(after, limit, dry_run)).await
     }
 
     async fn status(&self) -> Result<Status> {

@@ -16,7 +16,7 @@ use super::remote::Patience;
 use crate::domain::lease::{Claim, Lease};
 use crate::domain::routing::Side;
 use crate::domain::{KeyId, Timestamp, Version};
-use crate::store::{Claimed, Ending, Error, Holder, LeaseStore, Renewed, Result};
+use crate::store::{Claimed, Ending, Error, Holder, LeaseStore, Renewed, Result, dynamodb};
 
 /// Grants of DynamoDB that are remembered here at most.
 const MOST_GRANTS: usize = 100_000;
@@ -104,15 +104,12 @@ impl Shared {
         Ok(held.into_iter().next().flatten())
     }
 
-    /// What nobody has but perhaps DynamoDB, which cannot tell: where SQLite owns the key there is nothing.
-    fn untold<T>(&self, operation: &str, owner: Side, nothing: T, error: Error) -> Result<T> {
+    /// Nobody has it but perhaps DynamoDB, which cannot tell.
+    fn untold(&self, operation: &str, owner: Side, error: Error) -> Error {
         self.router.count(operation, owner, "refused");
         match owner {
-            Side::Sqlite => {
-                tracing::debug!(%error, operation, "a lease that SQLite does not know was not looked for in DynamoDB");
-                Ok(nothing)
-            }
-            Side::Dynamodb => Err(error),
+            Side::Sqlite => Error::unasked(dynamodb::BACKEND, &error),
+            Side::Dynamodb => error,
         }
     }
 }
@@ -177,7 +174,7 @@ impl LeaseStore for RoutedLeases {
                 }
                 Ok(renewed)
             }
-            Err(error) => shared.untold(OPERATION, owner, Renewed::Lost, error),
+            Err(error) => Err(shared.untold(OPERATION, owner, error)),
         }
     }
 
@@ -198,7 +195,7 @@ impl LeaseStore for RoutedLeases {
                     shared.router.count(OPERATION, Side::Sqlite, "fallback");
                     Ok(Some(fence))
                 }
-                _ => shared.untold(OPERATION, owner, None, error),
+                _ => Err(shared.untold(OPERATION, owner, error)),
             },
         }
     }
@@ -228,7 +225,12 @@ impl LeaseStore for RoutedLeases {
                 was_held = there;
                 shared.count_remote(OPERATION, owner);
             }
-            Err(error) => return shared.untold(OPERATION, owner, false, error),
+            // It runs out, wherever it is, and its holder has said that nothing more will come.
+            Err(error) if owner == Side::Sqlite => {
+                tracing::debug!(%error, "a lease that SQLite does not know was not looked for in DynamoDB");
+                shared.router.count(OPERATION, owner, "refused");
+            }
+            Err(error) => return Err(shared.untold(OPERATION, owner, error)),
         }
         Ok(was_held)
     }
@@ -236,22 +238,29 @@ impl LeaseStore for RoutedLeases {
     async fn revoke(&self, key: KeyId) -> Result<bool> {
         const OPERATION: &str = "lease_end";
         let (shared, owner) = (&self.0, self.0.owner(key));
-        let is_here = shared.local.revoke(key).await?;
+        let ended_here = shared.local.revoke(key).await?;
         let was_there = shared.grants().remove(&key).is_some();
         if owner == Side::Sqlite && !was_there {
             shared.count_local(OPERATION, owner);
-            return Ok(is_here);
+            return Ok(ended_here);
         }
         match shared.ask(owner, shared.remote.revoke(key)).await {
-            Ok(is_there) => {
+            Ok(ended_remotely) => {
                 shared.count_remote(OPERATION, owner);
-                Ok(is_here || is_there)
+                Ok(ended_here || ended_remotely)
             }
-            Err(error) => shared.untold(OPERATION, owner, is_here, error),
+            // Of a page that SQLite owns: it runs out, wherever it is.
+            Err(error) if owner == Side::Sqlite => {
+                tracing::debug!(%error, "a lease of DynamoDB was not ended");
+                shared.router.count(OPERATION, owner, "refused");
+                Ok(ended_here)
+            }
+            Err(error) => Err(shared.untold(OPERATION, owner, error)),
         }
     }
 
-    /// Of leases that DynamoDB cannot tell of only those are held that it has granted through this process.
+    /// Where DynamoDB cannot tell, what it has granted through this process is known to be held; an error where that leaves
+    /// one of them open.
     async fn held(&self, keys: &[KeyId], now: Timestamp) -> Result<Vec<Option<Lease>>> {
         const OPERATION: &str = "lease_held";
         let shared = &self.0;
@@ -282,7 +291,12 @@ impl LeaseStore for RoutedLeases {
             Err(error) => {
                 tracing::debug!(%error, keys = asked.len(), "DynamoDB was left out of a look-up of leases");
                 count(Side::Dynamodb, "refused", asked.len());
-                wanted.into_iter().for_each(|at| held[at] = shared.lasting(keys[at], now));
+                for at in wanted {
+                    match shared.lasting(keys[at], now) {
+                        Some(lease) => held[at] = Some(lease),
+                        None => return Err(error),
+                    }
+                }
             }
         }
         Ok(held)

@@ -46,7 +46,7 @@ use super::sqlite::SqliteStore;
 use super::sqlite::ledger::outbox::Queued;
 use super::{
     Condition, DeleteOutcome, GetOptions, Health, Hit, LeaseStore, ListQuery, Look, Page, Placed, Put,
-    PutOutcome, Result, ResultStore, SessionStore, Status, Versioning,
+    PutOutcome, Result, ResultStore, Seen, SessionStore, Status, Versioning,
 };
 use crate::clock::Clock;
 use crate::domain::routing::Side;
@@ -56,7 +56,7 @@ use crate::metrics::Metrics;
 pub use coverage::Coverage;
 pub use leases::RoutedLeases;
 pub use sessions::RoutedSessions;
-pub use settle::Settled;
+pub use settle::{Settled, await_arrival};
 
 /// Copies to the owner that are under way at once; beyond, the next reader makes them.
 const COPIES_AT_ONCE: usize = 64;
@@ -197,7 +197,7 @@ impl ResultStore for Routed {
     }
 
     async fn get_metas(&self, keys: &[Key]) -> Result<Vec<Option<Meta>>> {
-        Ok(self.0.look_metas(keys).await?.into_iter().map(Look::entry).collect())
+        Ok(self.look_metas(keys).await?.into_iter().map(Look::entry).collect())
     }
 
     async fn look(&self, key: &Key, options: GetOptions) -> Result<Look<Hit>> {
@@ -205,7 +205,11 @@ impl ResultStore for Routed {
     }
 
     async fn look_metas(&self, keys: &[Key]) -> Result<Vec<Look<Meta>>> {
-        self.0.look_metas(keys).await
+        Seen::all(self.0.survey(keys).await?, super::dynamodb::BACKEND)
+    }
+
+    async fn survey(&self, keys: &[Key]) -> Result<Vec<Seen>> {
+        self.0.survey(keys).await
     }
 
     async fn put(&self, put: Put) -> Result<PutOutcome> {

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use serde_json::Value;
 use tokio_util::task::TaskTracker;
 
 use crate::domain::Timestamp;
-use crate::domain::routing::{Force, Policy};
+use crate::domain::routing::{Configured, Force, Policy};
 use crate::metrics::Metrics;
 use crate::store::sqlite::SqliteStore;
 use crate::store::sqlite::ledger::policy::Change;
@@ -25,6 +26,38 @@ pub struct InForce {
     pub pinned_by: Option<String>,
     /// What `force` is as soon as nothing holds it any more.
     pub own_force: Force,
+    /// What the configuration says.
+    pub configured: Configured,
+}
+
+/// A member of the policy that the configuration says otherwise, and on purpose.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Overruled {
+    /// Its name.
+    pub member: String,
+    /// What the configuration says.
+    pub configured: Value,
+    /// What counts.
+    pub in_force: Value,
+    /// What says it in the configuration.
+    pub said_by: String,
+}
+
+impl InForce {
+    /// Where what was set while the service ran overrules what the configuration says on purpose.
+    pub fn overruled(&self) -> Vec<Overruled> {
+        let members = |policy: &Policy| match serde_json::to_value(policy) {
+            Ok(Value::Object(members)) => members,
+            _ => serde_json::Map::new(),
+        };
+        let (mut configured, mut in_force) = (members(&self.configured.policy), members(&self.policy));
+        let overruled = |(member, said_by): (&String, &String)| {
+            let (configured, in_force) = (configured.remove(member)?, in_force.remove(member)?);
+            let (member, said_by) = (member.clone(), said_by.clone());
+            (configured != in_force).then_some(Overruled { member, configured, in_force, said_by })
+        };
+        self.configured.said.iter().filter_map(overruled).collect()
+    }
 }
 
 /// Why a policy was not changed.
@@ -76,27 +109,34 @@ impl Routing {
     /// As any read of the database.
     pub async fn open(
         store: &SqliteStore,
-        start: Policy,
+        start: impl Into<Configured>,
         pinned: Option<(Force, String)>,
         metrics: &Metrics,
     ) -> Result<Self> {
         let kept = store.policy().await?;
-        if let Some(kept) = kept.filter(|kept| kept.policy != start) {
-            tracing::info!(
-                generation = kept.generation,
-                "the routing policy that was set while running counts, not that of the configuration"
-            );
-        }
+        let configured = start.into();
+        let start = configured.policy;
         let mut current = InForce {
             generation: kept.map_or(0, |kept| kept.generation),
             policy: kept.map_or(start, |kept| kept.policy),
             changed_at: kept.map(|kept| kept.changed_at),
             pinned_by: None,
             own_force: kept.map_or(start, |kept| kept.policy).force,
+            configured,
         };
         if let Some((force, by)) = pinned {
             current.policy.force = force;
             current.pinned_by = Some(by);
+        }
+        for Overruled { member, configured, in_force, said_by } in current.overruled() {
+            tracing::warn!(
+                member,
+                %configured,
+                said_by,
+                %in_force,
+                generation = current.generation,
+                "the routing policy that was set while running counts, and not what the configuration says"
+            );
         }
         show(metrics, &current);
         Ok(Self(Arc::new(Inner {
@@ -183,6 +223,7 @@ impl Routing {
             changed_at: Some(now),
             pinned_by: before.pinned_by.clone(),
             own_force: kept.force,
+            configured: before.configured.clone(),
         });
         *self.0.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&after);
         show(&self.0.metrics, &after);

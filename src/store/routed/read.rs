@@ -9,7 +9,7 @@ use super::remote::Patience;
 use crate::domain::routing::Side;
 use crate::domain::{Key, Meta, Version};
 use crate::store::sqlite::ledger::Known;
-use crate::store::{Error, GetOptions, Hit, Look, Result, Via};
+use crate::store::{Error, GetOptions, Hit, Look, Result, Seen, Source, Via, dynamodb};
 
 impl Inner {
     /// What there is under a key.
@@ -43,9 +43,16 @@ impl Inner {
             Look::Deleted(_) => Local::Deleted,
             Look::Absent => Local::Absent,
         };
-        if plan::read(Side::Sqlite, state, !self.remote.circuit.is_open()) != Read::RemoteElseAbsent {
-            self.count("get", Side::Sqlite, "owner");
-            return Ok(local);
+        match plan::read(Side::Sqlite, state, !self.remote.circuit.is_open()) {
+            Read::RemoteElseUnasked => {}
+            Read::Unasked => {
+                self.count("get", Side::Sqlite, "refused");
+                return Err(self.unasked());
+            }
+            _ => {
+                self.count("get", Side::Sqlite, "owner");
+                return Ok(local);
+            }
         }
         // What is found will be SQLite's own: it must not be what was there a moment ago.
         let whole = GetOptions { consistent: true, ..options };
@@ -55,11 +62,16 @@ impl Inner {
                 self.count("get", Side::Sqlite, "owner");
                 return Ok(other);
             }
-            // The owner has spoken: it has none. What else there might be cannot be known now.
+            // What is there cannot be read by anybody: for the owner there is none.
+            Err(error @ Error::Corrupt { .. }) => {
+                tracing::debug!(%error, "what DynamoDB has of a key that SQLite owns is damaged");
+                self.count("get", Side::Sqlite, "refused");
+                return Ok(Look::Absent);
+            }
             Err(error) => {
                 tracing::debug!(%error, "a key that SQLite owns was not looked for in DynamoDB");
                 self.count("get", Side::Sqlite, "refused");
-                return Ok(Look::Absent);
+                return Err(Error::unasked(dynamodb::BACKEND, &error));
             }
         };
         let known = self.known(key).await?;
@@ -110,14 +122,20 @@ impl Inner {
         let known = self.known(key).await?;
         let is_reachable = !self.remote.circuit.is_open();
         let state = local(&known);
+        // A walk over many shows what a listing does.
+        let is_certain = options.consistent && !options.scan;
         let plan = plan::read(Side::Dynamodb, state, is_reachable);
         match plan {
             // What waits to be delivered may have been overtaken by another process, or be delivered by now and not
             // noted: who reads past every copy is told.
-            Read::Absent | Read::LocalQueued if options.consistent && is_reachable => {}
+            Read::Absent | Read::LocalQueued if is_certain && is_reachable => {}
             Read::Absent => {
                 self.count("get", Side::Sqlite, "queued");
                 return Ok(deleted(&known));
+            }
+            Read::Unasked => {
+                self.count("get", Side::Dynamodb, "refused");
+                return Err(self.unasked());
             }
             Read::LocalQueued => {
                 if let Some(hit) = self.local_entry(key, options, Via::Queued).await? {
@@ -146,10 +164,10 @@ impl Inner {
             Err(error) => match self.fallback(key, options).await? {
                 Some(hit) if state == Local::Newest => Ok(Look::Entry(Hit { via: Via::Queued, ..hit })),
                 Some(hit) => Ok(Look::Entry(hit)),
-                None if known.is_deleted() => Ok(deleted(&known)),
                 None => {
                     self.count("get", Side::Dynamodb, "refused");
-                    Err(error)
+                    // It was deleted here, and another instance may have stored it anew.
+                    Err(if known.is_deleted() { Error::unasked(dynamodb::BACKEND, &error) } else { error })
                 }
             },
         }
@@ -236,9 +254,8 @@ impl Inner {
         Ok(found.map(|hit| Hit { via, ..hit }))
     }
 
-    /// What there is under many keys, without bodies. Keys that DynamoDB owns and cannot tell of are absent unless
-    /// SQLite has them.
-    pub(super) async fn look_metas(&self, keys: &[Key]) -> Result<Vec<Look<Meta>>> {
+    /// What can be told of many keys, without bodies.
+    pub(super) async fn survey(&self, keys: &[Key]) -> Result<Vec<Seen>> {
         let policy = self.in_force().policy;
         let mut found = self.local_results.look_metas(keys).await?;
         let owners: Vec<Side> = keys.iter().map(|key| policy.owner(key.id().bucket())).collect();
@@ -247,45 +264,80 @@ impl Inner {
             .collect();
         self.count_many("lookup", Side::Sqlite, "owner", keys.len() - wanted.len());
         if wanted.is_empty() {
-            return Ok(found);
+            return Ok(found.into_iter().map(Seen::Told).collect());
         }
         let ids: Vec<_> = wanted.iter().map(|at| keys[*at].id()).collect();
         let known = self.database.known(&ids).await?;
+        // What was written between the two is looked at again, now that it is known.
+        let is_changed = |(at, known): &(&usize, &Known)| known.held != version_of(&found[**at]);
+        let changed: Vec<usize> = wanted.iter().zip(&known).filter(is_changed).map(|(at, _)| *at).collect();
+        if !changed.is_empty() {
+            let again: Vec<Key> = changed.iter().map(|at| keys[*at].clone()).collect();
+            let again = self.local_results.look_metas(&again).await?;
+            changed.into_iter().zip(again).for_each(|(at, look)| found[at] = look);
+        }
         let mut knowledge = known.iter();
-        wanted.retain(|_| {
+        wanted.retain(|at| {
             let newest = knowledge.next().map(local);
-            !matches!(newest, Some(Local::Newest | Local::DeletedNewest))
+            !matches!(
+                (newest, &found[*at]),
+                (Some(Local::Newest), Look::Entry(_)) | (Some(Local::DeletedNewest), Look::Deleted(_))
+            )
         });
         self.count_many("lookup", Side::Sqlite, "queued", ids.len() - wanted.len());
+        let mut seen: Vec<Seen> = found.into_iter().map(Seen::Told).collect();
+        if wanted.is_empty() {
+            return Ok(seen);
+        }
         let asked: Vec<Key> = wanted.iter().map(|at| keys[*at].clone()).collect();
         let owns_some = wanted.iter().any(|at| owners[*at] == Side::Dynamodb);
         let patience = if owns_some { Patience::Owner } else { Patience::Other };
-        let call = self.remote.results.look_metas(&asked);
+        let call = self.remote.results.survey(&asked);
         let remote = match self.remote.ask_many(patience, asked.len(), call).await {
             Ok(remote) => remote,
             Err(error) => {
                 tracing::warn!(%error, keys = asked.len(), "DynamoDB was left out of a look-up");
-                self.count_many("lookup", Side::Dynamodb, "refused", asked.len());
-                return Ok(found);
+                vec![Seen::Unknown; asked.len()]
             }
         };
-        self.count_many("lookup", Side::Dynamodb, "owner", asked.len());
+        let refused = remote.iter().filter(|seen| matches!(seen, Seen::Unknown)).count();
+        self.count_many("lookup", Side::Dynamodb, "refused", refused);
+        self.count_many("lookup", Side::Dynamodb, "owner", asked.len() - refused);
         // In the order of `ids`, of which `wanted` is a part in the same order.
         let by_id: std::collections::HashMap<_, _> = ids.iter().zip(&known).collect();
         for ((at, key), remote) in wanted.into_iter().zip(&asked).zip(remote) {
             let known = by_id.get(&key.id()).copied().copied().unwrap_or_default();
             // What is only queued or intended is nowhere yet.
             let newest = known.held.max(known.tombstone.map(|tombstone| tombstone.version));
+            let newest = newest.max(match &seen[at] {
+                Seen::Told(look) => version_of(look),
+                Seen::Unconfirmed(..) | Seen::Unknown => None,
+            });
             let is_newer = |version: Version| newest.is_none_or(|newest| version >= newest);
             match remote {
-                Look::Entry(meta) if is_newer(meta.version) && known.admits(meta.version) => {
-                    found[at] = Look::Entry(meta);
+                Seen::Told(Look::Entry(meta)) if is_newer(meta.version) && known.admits(meta.version) => {
+                    seen[at] = Seen::Told(Look::Entry(meta));
                 }
-                Look::Deleted(version) if is_newer(version) => found[at] = Look::Deleted(version),
+                Seen::Told(Look::Deleted(version)) if is_newer(version) => {
+                    seen[at] = Seen::Told(Look::Deleted(version));
+                }
+                // The owner has not spoken, or it has none and the other side could not be asked.
+                Seen::Unknown => {
+                    seen[at] = match std::mem::replace(&mut seen[at], Seen::Unknown) {
+                        Seen::Told(Look::Entry(meta)) => Seen::Unconfirmed(meta, Source::Sqlite),
+                        _ => Seen::Unknown,
+                    };
+                }
                 _ => {}
             }
         }
-        Ok(found)
+        Ok(seen)
+    }
+
+    /// That DynamoDB, which may have what SQLite has not, is left alone just now.
+    pub(super) fn unasked(&self) -> Error {
+        let detail = format!("it is left alone for a moment: {}", self.remote.circuit.status().error);
+        Error::Unasked { backend: dynamodb::BACKEND, detail }
     }
 
     /// What SQLite knows of one key.
@@ -299,6 +351,14 @@ impl Inner {
 
     fn count_many(&self, operation: &str, side: Side, reason: &str, count: usize) {
         self.metrics.routed.with_label_values(&[operation, side.as_str(), reason]).inc_by(count as u64);
+    }
+}
+
+/// The version of what was found.
+fn version_of(look: &Look<Meta>) -> Option<Version> {
+    match look {
+        Look::Entry(meta) => Some(meta.version),
+        Look::Deleted(_) | Look::Absent => None,
     }
 }
 
@@ -328,6 +388,7 @@ fn reason(via: Via) -> &'static str {
         Via::Owner => "owner",
         Via::Other => "other",
         Via::Queued => "queued",
-        Via::Fallback => "fallback",
+        // The second is said by memory, which is in front of this.
+        Via::Fallback | Via::Outage => "fallback",
     }
 }

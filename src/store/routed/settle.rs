@@ -1,11 +1,13 @@
 //! Brings one key to the same version on both sides, and copies entries to their owner.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Inner;
 use super::remote::Patience;
-use crate::domain::{Entry, Key, KeyId, Version};
-use crate::store::sqlite::ledger::Beside;
+use crate::domain::{Entry, Key, KeyId, Timestamp, Version};
+use crate::store::sqlite::ledger::outbox::{Row, Tried};
+use crate::store::sqlite::ledger::{Beside, Known, Tombstone};
 use crate::store::{Condition, DeleteOutcome, GetOptions, Hit, Look, Put, PutOutcome, Result};
 
 /// What settling a key came to.
@@ -17,7 +19,27 @@ pub enum Settled {
     Pulled,
     /// There is nothing to settle: SQLite holds nothing of the key any more.
     Gone,
+    /// Neither side has the version that the row stands for: the outcome of that write is not known.
+    Open,
 }
+
+/// How long after its time a write may still arrive at DynamoDB whose answer nobody got: it can be on its way although
+/// its connection is gone, or the process that sent it.
+const ARRIVES_WITHIN: Duration = Duration::from_secs(10);
+
+/// What becomes of a row whose write is [`Settled::Open`]: it waits until the write can no longer arrive, and is then
+/// looked at once more. Nothing when that time is over.
+pub fn await_arrival(row: &Row, now: Timestamp) -> Option<Tried> {
+    // A version ahead of the clock says nothing about when it was sent.
+    let drawn_at = row.version.at();
+    let sent_at = if drawn_at <= now { drawn_at.max(row.enqueued_at) } else { row.enqueued_at };
+    let due_at = sent_at.plus_secs(ARRIVES_WITHIN.as_secs());
+    let error = "whether it was done is not known yet".to_owned();
+    (now < due_at).then_some(Tried::Wait { due_at, error })
+}
+
+/// What settling came to, and the version that DynamoDB was seen to have.
+type Met = (Settled, Option<Version>);
 
 impl Settled {
     /// The word that metrics use.
@@ -26,6 +48,7 @@ impl Settled {
             Self::Delivered => "delivered",
             Self::Pulled => "pulled",
             Self::Gone => "gone",
+            Self::Open => "open",
         }
     }
 }
@@ -34,50 +57,65 @@ impl Inner {
     /// Gives DynamoDB what SQLite has of a key, or takes from it what is newer. Only newer versions are taken by either
     /// side, so that it does no harm to settle a key twice, or while others write it.
     pub(super) async fn settle(self: &Arc<Self>, key: &Key) -> Result<Settled> {
-        // Asked before what is held: a tombstone that comes with an entry is no deletion of that entry. What is written
-        // from here on raises the version of the row, which stays then, or leaves it to the entry.
+        // Asked before what is held: a tombstone that came with an entry is no deletion of that entry.
         let known = self.known(key).await?;
-        if let Some(hit) = self.local_results.get(key, GetOptions::scan()).await? {
-            let (version, bytes) = (hit.entry.meta.version, hit.entry.frame.len());
-            let put = whole(&hit.entry);
-            return match self.remote.give(bytes, self.remote.results.put(put)).await? {
-                PutOutcome::Superseded => self.pull(key, version).await,
-                _ => Ok(Settled::Delivered),
-            };
+        let (settled, there) = match self.local_results.get(key, GetOptions::scan()).await? {
+            Some(hit) => self.give_entry(key, &hit).await?,
+            None => self.give_absence(key, &known).await?,
+        };
+        // A write that DynamoDB was to judge, and that nobody has seen the end of.
+        let is_open = known.queued.is_some_and(|queued| there.is_none_or(|there| there < queued));
+        Ok(if is_open { Settled::Open } else { settled })
+    }
+
+    async fn give_entry(self: &Arc<Self>, key: &Key, hit: &Hit) -> Result<Met> {
+        let (version, bytes) = (hit.entry.meta.version, hit.entry.frame.len());
+        match self.remote.give(bytes, self.remote.results.put(whole(&hit.entry))).await? {
+            PutOutcome::Superseded => self.pull(key, version).await,
+            _ => Ok((Settled::Delivered, Some(version))),
         }
-        match known.tombstone {
-            // One that is no deletion, too: what is older than its version is dead.
-            Some(tombstone) => {
-                let call = self.remote.results.delete(key, tombstone.version, Condition::Any);
-                match self.remote.ask(Patience::Owner, call).await? {
-                    // None was there, or a newer one.
-                    DeleteOutcome::Absent => self.pull(key, tombstone.version).await,
-                    _ => Ok(Settled::Delivered),
-                }
-            }
-            // A write that DynamoDB was to judge, and that nobody has seen the end of.
-            None => self.pull(key, known.newest().unwrap_or_default()).await.map(|settled| match settled {
-                Settled::Delivered => Settled::Gone,
-                settled => settled,
-            }),
+    }
+
+    /// Of a key that SQLite does not hold. What is written from here on raises the version of the row, which stays then.
+    async fn give_absence(self: &Arc<Self>, key: &Key, known: &Known) -> Result<Met> {
+        let Some(Tombstone { version, .. }) = known.tombstone else {
+            let (settled, there) = self.pull(key, known.newest().unwrap_or_default()).await?;
+            return Ok((if settled == Settled::Delivered { Settled::Gone } else { settled }, there));
+        };
+        // One that is no deletion, too: what is older than its version is dead.
+        let call = self.remote.results.delete(key, version, Condition::Any);
+        match self.remote.ask(Patience::Owner, call).await? {
+            // None was there, or a newer one.
+            DeleteOutcome::Absent => self.pull(key, version).await,
+            _ => Ok((Settled::Delivered, Some(version))),
         }
     }
 
     /// Takes from DynamoDB what is newer than `than`.
-    async fn pull(self: &Arc<Self>, key: &Key, than: Version) -> Result<Settled> {
+    async fn pull(self: &Arc<Self>, key: &Key, than: Version) -> Result<Met> {
         let _copying = self.database.begin_copies();
         let call = self.remote.results.look(key, GetOptions::scan());
-        match self.remote.ask(Patience::Owner, call).await? {
-            Look::Entry(hit) if hit.entry.meta.version > than => {
-                self.database.put_beside(whole(&hit.entry), None, Beside::Nothing).await?;
+        let there = match self.remote.ask(Patience::Owner, call).await? {
+            Look::Entry(hit) => {
+                let version = hit.entry.meta.version;
+                if version > than {
+                    self.database.put_beside(whole(&hit.entry), None, Beside::Nothing).await?;
+                }
+                Some(version)
             }
-            Look::Deleted(version) if version > than => {
-                self.database.supersede(key, version, true).await?;
+            Look::Deleted(version) => {
+                if version > than {
+                    self.database.supersede(key, version, true).await?;
+                }
+                Some(version)
             }
-            _ => return Ok(Settled::Delivered),
+            Look::Absent => None,
+        };
+        if there.is_none_or(|there| there <= than) {
+            return Ok((Settled::Delivered, there));
         }
         self.changed(key);
-        Ok(Settled::Pulled)
+        Ok((Settled::Pulled, there))
     }
 
     /// Copies an entry that only DynamoDB has to SQLite, which owns it, behind the answer. Not if another policy is in

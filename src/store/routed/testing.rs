@@ -1,14 +1,16 @@
 //! A router over two databases for tests: the one across the street can be made to fail in every way.
 
-use std::sync::Arc;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::Notify;
 
 use super::policy::{Author, Routing};
 use super::remote::Remote;
-use super::{Parts, Routed, RoutedLeases};
+use super::{Parts, Routed, RoutedLeases, Settled, await_arrival};
 use crate::clock::Clock;
 use crate::domain::lease::{Claim, Lease};
 use crate::domain::routing::{Percent, Policy};
@@ -20,8 +22,8 @@ use crate::store::conformance::options;
 use crate::store::memory::MemoryStore;
 use crate::store::sqlite::{Options, SqliteStore};
 use crate::store::{
-    Claimed, Condition, DeleteOutcome, Ending, Error, GetOptions, Hit, Holder, LeaseStore, ListQuery, Look,
-    Page, Placed, Put, PutOutcome, PutSession, Renewed, Result, ResultStore, SessionCondition,
+    Claimed, Condition, DeleteOutcome, Ending, Error, Found, GetOptions, Hit, Holder, LeaseStore, ListQuery,
+    Look, Page, Placed, Put, PutOutcome, PutSession, Renewed, Result, ResultStore, SessionCondition,
     SessionDeleteOutcome, SessionPage, SessionPutOutcome, SessionQuery, SessionStore, Source, Status,
 };
 
@@ -36,57 +38,64 @@ pub(crate) enum Weather {
     Silent,
     /// It does what it is asked, and says that it could not.
     Lying,
+    /// It reads as it should, says that it could not write, and does that later: see [`Across::arrive`].
+    Late,
 }
 
-/// A store that stands for DynamoDB.
+/// A write that is still on its way across.
 #[derive(Clone, Debug)]
-pub(crate) struct Across {
-    pub(crate) store: SqliteStore,
-    /// Its sessions: as in DynamoDB, nothing remembers those that were deleted.
-    pub(crate) sessions: MemoryStore,
-    weather: Arc<AtomicU8>,
-    /// How often it was asked anything.
-    asked: Arc<AtomicUsize>,
+enum OnItsWay {
+    Put(Box<Put>),
+    Delete(Key, Version, Condition),
 }
 
-impl Across {
-    pub(crate) fn set(&self, weather: Weather) {
-        self.weather.store(weather as u8, Ordering::Relaxed);
-    }
+/// Where an operation can be held up, so that another one comes in between: behind each call to either side.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Gate(Arc<Barrier>);
 
-    pub(crate) fn asked(&self) -> usize {
-        self.asked.load(Ordering::Relaxed)
-    }
+#[derive(Debug, Default)]
+struct Barrier {
+    /// Calls until the one that is held up; 0 for none.
+    left: AtomicUsize,
+    reached: Notify,
+    opened: Notify,
+}
 
-    async fn pass<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
-        self.asked.fetch_add(1, Ordering::Relaxed);
-        let gone = || Error::Unavailable { backend: "dynamodb", detail: "it is away".to_owned() };
-        match self.weather.load(Ordering::Relaxed) {
-            weather if weather == Weather::Down as u8 => Err(gone()),
-            weather if weather == Weather::Silent as u8 => std::future::pending().await,
-            weather if weather == Weather::Lying as u8 => call.await.and_then(|_| Err(gone())),
-            _ => call.await,
+impl Gate {
+    async fn pass(&self) {
+        let step = |left: usize| left.checked_sub(1);
+        if self.0.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, step) == Ok(1) {
+            self.0.reached.notify_one();
+            self.0.opened.notified().await;
         }
     }
 }
 
-impl std::fmt::Display for Across {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("across")
+/// SQLite's results behind a gate.
+#[derive(Clone, Debug)]
+struct Here {
+    store: SqliteStore,
+    gate: Gate,
+}
+
+impl Here {
+    async fn pass<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+        let answer = call.await;
+        self.gate.pass().await;
+        answer
     }
 }
 
-fn from_there(look: Look<Hit>) -> Look<Hit> {
-    match look {
-        Look::Entry(hit) => Look::Entry(Hit { source: Source::Dynamodb, ..hit }),
-        other => other,
+impl std::fmt::Display for Here {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("here")
     }
 }
 
 #[async_trait]
-impl ResultStore for Across {
+impl ResultStore for Here {
     async fn get(&self, key: &Key, options: GetOptions) -> Result<Option<Hit>> {
-        Ok(self.look(key, options).await?.entry())
+        self.pass(ResultStore::get(&self.store, key, options)).await
     }
 
     async fn get_metas(&self, keys: &[Key]) -> Result<Vec<Option<Meta>>> {
@@ -94,7 +103,7 @@ impl ResultStore for Across {
     }
 
     async fn look(&self, key: &Key, options: GetOptions) -> Result<Look<Hit>> {
-        self.pass(self.store.look(key, options)).await.map(from_there)
+        self.pass(self.store.look(key, options)).await
     }
 
     async fn look_metas(&self, keys: &[Key]) -> Result<Vec<Look<Meta>>> {
@@ -131,13 +140,154 @@ impl ResultStore for Across {
     }
 }
 
+/// A store that stands for DynamoDB.
+#[derive(Clone, Debug)]
+pub(crate) struct Across {
+    pub(crate) store: SqliteStore,
+    /// Its sessions: as in DynamoDB, nothing remembers those that were deleted.
+    pub(crate) sessions: MemoryStore,
+    weather: Arc<AtomicU8>,
+    /// How often it was asked anything.
+    asked: Arc<AtomicUsize>,
+    gate: Gate,
+    late: Arc<Mutex<Vec<OnItsWay>>>,
+}
+
+impl Across {
+    /// Has what is on its way arrive; says how much that was.
+    pub(crate) async fn arrive(&self) -> usize {
+        let arriving = std::mem::take(&mut *self.late());
+        let count = arriving.len();
+        for write in arriving {
+            match write {
+                OnItsWay::Put(put) => drop(ResultStore::put(&self.store, *put).await),
+                OnItsWay::Delete(key, version, condition) => {
+                    drop(ResultStore::delete(&self.store, &key, version, condition).await);
+                }
+            }
+        }
+        count
+    }
+
+    fn late(&self) -> std::sync::MutexGuard<'_, Vec<OnItsWay>> {
+        self.late.lock().expect("no panic")
+    }
+
+    /// A write, which is put on its way if it is to be late.
+    async fn write<T>(
+        &self,
+        write: impl FnOnce() -> OnItsWay,
+        call: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        if self.weather() != Weather::Late {
+            return self.pass(call).await;
+        }
+        self.late().push(write());
+        self.pass(async { Err(gone()) }).await
+    }
+
+    pub(crate) fn set(&self, weather: Weather) {
+        self.weather.store(weather as u8, Ordering::Relaxed);
+    }
+
+    pub(crate) fn weather(&self) -> Weather {
+        use Weather::{Down, Fair, Late, Lying, Silent};
+        [Fair, Down, Silent, Lying, Late][usize::from(self.weather.load(Ordering::Relaxed))]
+    }
+
+    pub(crate) fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    async fn pass<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        let answer = match self.weather() {
+            Weather::Down => Err(gone()),
+            Weather::Silent => std::future::pending().await,
+            Weather::Lying => call.await.and_then(|_| Err(gone())),
+            Weather::Fair | Weather::Late => call.await,
+        };
+        self.gate.pass().await;
+        answer
+    }
+}
+
+fn gone() -> Error {
+    Error::Unavailable { backend: "dynamodb", detail: "it is away".to_owned() }
+}
+
+impl std::fmt::Display for Across {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("across")
+    }
+}
+
+fn from_there(look: Look<Hit>) -> Look<Hit> {
+    match look {
+        Look::Entry(hit) => Look::Entry(Hit { source: Source::Dynamodb, ..hit }),
+        other => other,
+    }
+}
+
+#[async_trait]
+impl ResultStore for Across {
+    async fn get(&self, key: &Key, options: GetOptions) -> Result<Option<Hit>> {
+        Ok(self.look(key, options).await?.entry())
+    }
+
+    async fn get_metas(&self, keys: &[Key]) -> Result<Vec<Option<Meta>>> {
+        self.pass(self.store.get_metas(keys)).await
+    }
+
+    async fn look(&self, key: &Key, options: GetOptions) -> Result<Look<Hit>> {
+        self.pass(self.store.look(key, options)).await.map(from_there)
+    }
+
+    async fn look_metas(&self, keys: &[Key]) -> Result<Vec<Look<Meta>>> {
+        self.pass(self.store.look_metas(keys)).await
+    }
+
+    async fn put(&self, put: Put) -> Result<PutOutcome> {
+        let late = put.clone();
+        self.write(|| OnItsWay::Put(Box::new(late)), ResultStore::put(&self.store, put)).await
+    }
+
+    async fn put_newest(&self, put: Put) -> Result<Placed<PutOutcome>> {
+        let late = put.clone();
+        self.write(|| OnItsWay::Put(Box::new(late)), self.store.put_newest(put)).await
+    }
+
+    async fn delete(&self, key: &Key, version: Version, condition: Condition) -> Result<DeleteOutcome> {
+        let late = OnItsWay::Delete(key.clone(), version, condition.clone());
+        self.write(|| late, ResultStore::delete(&self.store, key, version, condition)).await
+    }
+
+    async fn delete_newest(
+        &self,
+        key: &Key,
+        version: Version,
+        condition: Condition,
+    ) -> Result<Placed<DeleteOutcome>> {
+        let late = OnItsWay::Delete(key.clone(), version, condition.clone());
+        self.write(|| late, self.store.delete_newest(key, version, condition)).await
+    }
+
+    async fn list(&self, query: &ListQuery) -> Result<Page> {
+        self.pass(ResultStore::list(&self.store, query)).await
+    }
+
+    async fn status(&self) -> Result<Status> {
+        self.pass(ResultStore::status(&self.store)).await
+    }
+}
+
 #[async_trait]
 impl SessionStore for Across {
     async fn get(&self, namespace: &Namespace, id: &SessionId) -> Result<Option<SessionRecord>> {
         self.pass(SessionStore::get(&self.sessions, namespace, id)).await
     }
 
-    async fn get_many(&self, namespace: &Namespace, ids: &[SessionId]) -> Result<Vec<Option<SessionRecord>>> {
+    async fn get_many(&self, namespace: &Namespace, ids: &[SessionId]) -> Result<Vec<Found>> {
         self.pass(self.sessions.get_many(namespace, ids)).await
     }
 
@@ -201,6 +351,7 @@ pub(crate) struct Street {
     pub(crate) across: Across,
     pub(crate) clock: Clock,
     pub(crate) metrics: Metrics,
+    gate: Gate,
     held: Vec<tempfile::TempDir>,
 }
 
@@ -224,6 +375,8 @@ impl Street {
             sessions: MemoryStore::new(),
             weather: Arc::new(AtomicU8::new(Weather::Fair as u8)),
             asked: Arc::new(AtomicUsize::new(0)),
+            gate: Gate::default(),
+            late: Arc::default(),
         };
         let mut street = Self::over(here, across, policy, clock, metrics).await;
         street.held = vec![held, also_held];
@@ -259,9 +412,10 @@ impl Street {
 
     async fn over(here: SqliteStore, across: Across, policy: Policy, clock: Clock, metrics: Metrics) -> Self {
         let routing = Routing::open(&here, policy, None, &metrics).await.expect("a policy");
+        let gate = across.gate.clone();
         let routed = Routed::new(Parts {
             database: here.clone(),
-            local_results: Arc::new(here.clone()),
+            local_results: Arc::new(Here { store: here.clone(), gate: gate.clone() }),
             local_sessions: Arc::new(here.clone()),
             remote: Remote {
                 results: Arc::new(across.clone()),
@@ -275,7 +429,7 @@ impl Street {
             clock: clock.clone(),
             metrics: metrics.clone(),
         });
-        Self { routed, here, across, clock, metrics, held: Vec::new() }
+        Self { routed, here, across, clock, metrics, gate, held: Vec::new() }
     }
 
     /// A router over the same database and other stores across, which may take their time.
@@ -310,6 +464,32 @@ impl Street {
         }
     }
 
+    /// Does `inner` while `outer` is held up behind its call number `calls`, or after it where it makes fewer.
+    pub(crate) async fn amid<T>(
+        &self,
+        calls: usize,
+        outer: impl Future<Output = T>,
+        inner: impl Future<Output = ()>,
+    ) -> T {
+        let barrier = &self.gate.0;
+        barrier.left.store(calls, Ordering::SeqCst);
+        let mut outer = pin!(outer);
+        let early = tokio::select! {
+            biased;
+            () = barrier.reached.notified() => None,
+            done = &mut outer => Some(done),
+        };
+        barrier.left.store(0, Ordering::SeqCst);
+        inner.await;
+        match early {
+            Some(done) => done,
+            None => {
+                barrier.opened.notify_one();
+                outer.await
+            }
+        }
+    }
+
     /// Delivers the outbox, and says how many rows were settled.
     pub(crate) async fn relay(&self) -> usize {
         self.clock.set(self.clock.now().plus_secs(100));
@@ -328,6 +508,7 @@ impl Street {
             for row in rows {
                 use crate::store::sqlite::ledger::outbox::Tried;
                 let tried = match self.routed.settle(&row.what).await {
+                    Ok(Settled::Open) if let Some(wait) = await_arrival(&row, self.clock.now()) => wait,
                     Ok(_) => Tried::Delivered { version: row.version },
                     Err(error) => Tried::Later { due_at: due.plus_secs(1), error: error.to_string() },
                 };

@@ -78,7 +78,10 @@ impl Inner {
                 match local.await? {
                     Fenced::Done(Placed { outcome, version }) if is_stored(outcome) => {
                         put.meta.version = version;
-                        self.deliver(put, versioning).await.map(Fenced::Done)
+                        let delivered = self.deliver(put, versioning).await?;
+                        // What it replaced may be from when SQLite owned the key.
+                        let is_new = delivered.outcome == PutOutcome::Created;
+                        Ok(Fenced::Done(if is_new { Placed { outcome, ..delivered } } else { delivered }))
                     }
                     decided => Ok(decided),
                 }
@@ -156,8 +159,9 @@ impl Inner {
         let key = put.meta.key.clone();
         let known = self.known(&key).await?;
         put.meta.version = self.version_above(put.meta.version, versioning, &known);
+        let intended = put.meta.version;
         self.bring_there(&key, &known).await?;
-        self.database.intend(Queued::Result(key.clone()), put.meta.version, self.after_grace()).await?;
+        self.database.intend(Queued::Result(key.clone()), intended, self.after_grace()).await?;
         let placed = match self.give(put.clone(), versioning).await {
             Ok(placed) => placed,
             Err(error) => {
@@ -175,9 +179,8 @@ impl Inner {
             PutOutcome::Superseded => {
                 self.note(key.id(), superseded(self.clock.now()));
             }
-            // The row may stand for another write as well, which was queued meanwhile: the relay finds out.
             PutOutcome::ConditionFailed | PutOutcome::Queued => {
-                self.note(key.id(), unsettled(self.clock.now()));
+                self.note(key.id(), Tried::Refused { version: intended });
             }
         }
         Ok(placed)
@@ -195,6 +198,7 @@ impl Inner {
         let key = put.meta.key.clone();
         let known = self.known(&key).await?;
         put.meta.version = self.version_above(put.meta.version, versioning, &known);
+        let intended = put.meta.version;
         if is_conditional {
             self.bring_there(&key, &known).await?;
         } else if known.held.is_some()
@@ -203,7 +207,7 @@ impl Inner {
             put.meta.created_at = put.meta.created_at.min(before.created_at);
         }
         if known.would_answer() {
-            self.database.intend(Queued::Result(key.clone()), put.meta.version, self.after_grace()).await?;
+            self.database.intend(Queued::Result(key.clone()), intended, self.after_grace()).await?;
         }
         let Placed { outcome, version } = match self.give(put.clone(), versioning).await {
             Ok(placed) => placed,
@@ -213,9 +217,14 @@ impl Inner {
             }
             Err(error) => {
                 self.count("put", Side::Dynamodb, "refused");
+                let due_at = self.clock.now();
                 if known.would_answer() {
-                    let due_at = self.clock.now();
                     self.note(key.id(), Tried::Wait { due_at, error: error.to_string() });
+                } else if error.may_have_happened() {
+                    // It may have happened, or happen yet, and a copy of what was there before may come to SQLite.
+                    if let Err(error) = self.database.intend(Queued::Result(key), intended, due_at).await {
+                        tracing::warn!(%error, "a write whose outcome is not known is not noted");
+                    }
                 }
                 return Err(error);
             }
@@ -229,7 +238,7 @@ impl Inner {
                     match outcome {
                         // Another instance was faster: the relay brings what it wrote.
                         PutOutcome::Superseded => superseded(self.clock.now()),
-                        _ => unsettled(self.clock.now()),
+                        _ => Tried::Refused { version: intended },
                     },
                 );
             }
@@ -370,7 +379,7 @@ impl Inner {
         match self.erase(&deletion).await {
             Ok(placed) if placed.outcome == DeleteOutcome::ConditionFailed => {
                 self.count("delete", Side::Dynamodb, "owner");
-                self.note(key.id(), unsettled(self.clock.now()));
+                self.note(key.id(), Tried::Refused { version: deletion.version });
                 Ok(placed)
             }
             Ok(placed) => {
@@ -406,11 +415,15 @@ impl Inner {
         })
     }
 
-    /// Before SQLite judges a condition: a key that it knows nothing of may be in DynamoDB, from when that owned it.
+    /// Before SQLite judges a condition: a key that it knows nothing of may be in DynamoDB, from when that owned it. Where
+    /// that cannot be asked nobody can judge.
     async fn bring_here(self: &Arc<Self>, key: &Key, policy: &InForce) -> Result<Fenced<()>> {
         let known = self.known(key).await?;
-        if known.held.is_some() || known.is_deleted() || self.remote.circuit.is_open() {
+        if known.held.is_some() || known.is_deleted() {
             return Ok(Fenced::Done(()));
+        }
+        if self.remote.circuit.is_open() {
+            return Err(self.unasked());
         }
         let call = self.remote.results.look(key, GetOptions::scan());
         match self.remote.ask(Patience::Other, call).await {
@@ -424,10 +437,12 @@ impl Inner {
                 })
             }
             Ok(_) => Ok(Fenced::Done(())),
-            Err(error) => {
+            // Nobody can read it: for a condition there is none.
+            Err(error @ Error::Corrupt { .. }) => {
                 tracing::debug!(%error, "a condition is judged by what SQLite has");
                 Ok(Fenced::Done(()))
             }
+            Err(error) => Err(Error::unasked(dynamodb::BACKEND, &error)),
         }
     }
 
@@ -475,10 +490,6 @@ impl Inner {
 
 const fn is_stored(outcome: PutOutcome) -> bool {
     matches!(outcome, PutOutcome::Created | PutOutcome::Replaced | PutOutcome::Refreshed)
-}
-
-fn unsettled(now: Timestamp) -> Tried {
-    Tried::Wait { due_at: now, error: "its condition did not hold".to_owned() }
 }
 
 fn superseded(now: Timestamp) -> Tried {

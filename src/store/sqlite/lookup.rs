@@ -161,6 +161,7 @@ mod tests {
             encryption_key,
             tombstone_seconds: 0,
             outbox_rows: 0,
+            is_routed: true,
         };
         SqliteStore::open(&options, clock, &Metrics::new()).expect("opens")
     }

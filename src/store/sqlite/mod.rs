@@ -35,6 +35,7 @@ use std::sync::Arc;
 use rusqlite::Connection;
 
 pub use backup::{BackupError, backup, backup_partial_path, backup_size};
+pub use ledger::outbox::left_in;
 pub use lock::owner;
 pub use schema::OpenError;
 pub use sweep::Swept;
@@ -75,6 +76,9 @@ pub struct Options {
     pub tombstone_seconds: u64,
     /// Rows that the outbox may have, parked ones included; 0 means no bound.
     pub outbox_rows: u64,
+    /// Whether a router opens it, which the database remembers from then on. Where none does and none ever did, deletions
+    /// leave nothing; where one did, each write leaves what the router will need to know of it.
+    pub is_routed: bool,
 }
 
 /// An open database. It fulfils the contracts of results, sessions and leases; clones share it.
@@ -115,11 +119,18 @@ impl SqliteStore {
         for _ in 0..options.readers.max(1) {
             readers.push(schema::open_reader(&path, options.cache_bytes)?);
         }
+        let was_routed = ledger::was_routed(&connection).map_err(|error| schema::describe(&path, &error))?;
+        if options.is_routed && !was_routed {
+            ledger::remember_router(&connection).map_err(|error| schema::describe(&path, &error))?;
+        }
+        let limits = ledger::Limits {
+            tombstone_seconds: if options.is_routed || was_routed { options.tombstone_seconds } else { 0 },
+            outbox_rows: options.outbox_rows,
+            waits_for_router: was_routed && !options.is_routed,
+        };
         let writer = Writer::start(connection, totals, evictor, options.queue).map_err(OpenError::Thread)?;
         let readers = Readers::start(readers).map_err(OpenError::Thread)?;
         let sealer = Arc::new(Sealer::new(&options.encryption_key));
-        let limits =
-            ledger::Limits { tombstone_seconds: options.tombstone_seconds, outbox_rows: options.outbox_rows };
         Ok(Self(Arc::new(Inner {
             path,
             max_bytes: options.max_bytes,
@@ -138,6 +149,11 @@ impl SqliteStore {
     /// The bound on the database in bytes, where there is one.
     pub fn limit_bytes(&self) -> Option<u64> {
         (self.0.max_bytes > 0).then_some(self.0.max_bytes)
+    }
+
+    /// Whether a router was here before, and none is now: it may come back.
+    pub fn waits_for_router(&self) -> bool {
+        self.0.limits.waits_for_router
     }
 
     /// Where the database is.

@@ -4,6 +4,9 @@
 //! the inner store, and keeps what it found only if the epoch is still the same; a write moves the epoch
 //! when it has been committed and replaces the copy in the same critical section. So a load that began
 //! before a write can neither leave the old entry behind nor be joined by a reader who came after.
+//!
+//! Memory is the last to go: where the store behind cannot be asked, a copy that is no longer trusted answers for some
+//! time more, and says so ([`Via::Outage`]). Never to a caller who reads past every copy.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -19,9 +22,10 @@ use quick_cache::sync::Cache;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use super::circuit::Circuit;
 use super::{
     Condition, DeleteOutcome, Error, GetOptions, Hit, ListQuery, Look, Page, Placed, Put, PutOutcome, Result,
-    ResultStore, Source, Status, Via,
+    ResultStore, Seen, Source, Status, Via,
 };
 use crate::domain::{Entry, Key, KeyId, Meta, Version};
 
@@ -36,6 +40,24 @@ const LARGEST_SHARE: u64 = 8;
 
 /// How long a store that others share may take to show a write to every read: AWS says usually within a second.
 const SETTLING: Duration = Duration::from_secs(5);
+
+/// How much longer than usual a store may take over a MiB of a body before a copy of it answers instead.
+const PER_MEBIBYTE: Duration = Duration::from_secs(1);
+
+/// How much longer a store may take over each of many keys.
+const PER_KEY: Duration = Duration::from_millis(1);
+
+/// How long copies answer of a store that others write to as well.
+#[derive(Clone, Debug)]
+pub struct Trust {
+    /// Without asking it: for so long what others write may go unseen.
+    pub trust: Duration,
+    /// For so long after that, where it cannot be asked.
+    pub outage: Duration,
+    /// What keeps hits from waiting for it again and again when it does not answer, and how long one of them waits; none
+    /// where it sees to that itself.
+    pub circuit: Option<(Circuit, Duration)>,
+}
 
 /// A store with memory in front of it. Clones share both.
 #[derive(Clone)]
@@ -53,7 +75,9 @@ struct Copies {
     memory: Cache<KeyId, Copied, ByWeight>,
     max_bytes: u64,
     /// How long a copy answers; `None` where nobody else writes to the store behind.
-    trust: Option<Duration>,
+    trust: Option<Trust>,
+    /// The time, which tests set by hand.
+    now: fn() -> Instant,
     stripes: Box<[Mutex<Stripe>]>,
 }
 
@@ -64,6 +88,8 @@ struct Copied {
     read: Instant,
     /// Whether others write to where it was found.
     shared: bool,
+    /// Whether a write has failed since, which may have happened all the same.
+    doubted: bool,
 }
 
 type Load = Shared<BoxFuture<'static, Result<Option<Hit>>>>;
@@ -88,16 +114,15 @@ impl Weighter<KeyId, Copied> for ByWeight {
 impl Tiered {
     /// Puts `max_bytes` of memory in front of `inner`, which nobody else writes to.
     pub fn new(inner: Arc<dyn ResultStore>, max_bytes: u64) -> Self {
-        Self::trusting(inner, max_bytes, None)
+        Self::at(Instant::now, inner, max_bytes, None)
     }
 
-    /// Puts `max_bytes` of memory in front of `inner`, which others write to as well: a copy answers for `trust`, and
-    /// for so long what they write may go unseen.
-    pub fn shared(inner: Arc<dyn ResultStore>, max_bytes: u64, trust: Duration) -> Self {
-        Self::trusting(inner, max_bytes, Some(trust))
+    /// Puts `max_bytes` of memory in front of `inner`, which others write to as well.
+    pub fn shared(inner: Arc<dyn ResultStore>, max_bytes: u64, trust: Trust) -> Self {
+        Self::at(Instant::now, inner, max_bytes, Some(trust))
     }
 
-    fn trusting(inner: Arc<dyn ResultStore>, max_bytes: u64, trust: Option<Duration>) -> Self {
+    fn at(now: fn() -> Instant, inner: Arc<dyn ResultStore>, max_bytes: u64, trust: Option<Trust>) -> Self {
         let items = usize::try_from(max_bytes / TYPICAL_ENTRY_BYTES).unwrap_or(usize::MAX).clamp(64, 1 << 20);
         Self(Arc::new(Inner {
             behind: inner,
@@ -105,6 +130,7 @@ impl Tiered {
                 memory: Cache::with_weighter(items, max_bytes, ByWeight),
                 max_bytes,
                 trust,
+                now,
                 stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
             }),
             writes: TaskTracker::new(),
@@ -150,7 +176,7 @@ impl Tiered {
                 Some((begun, load)) if *begun == epoch => load.clone(),
                 _ => {
                     // Soon after a write an eventually consistent read may find what was there before it.
-                    let settling = stripe.written.is_some_and(|at| at.elapsed() < SETTLING);
+                    let settling = stripe.written.is_some_and(|at| self.0.copies.since(at) < SETTLING);
                     let load = Arc::clone(&self.0).load_once(key.clone(), epoch, settling).boxed().shared();
                     stripe.loads.insert(id, (epoch, load.clone()));
                     load
@@ -173,9 +199,18 @@ impl Tiered {
         let task = self.0.writes.spawn(async move {
             // Whatever becomes of the write, even a panic: an uncertain one forgets the copy.
             let mut settling = Settling { copies: &copies, id, settle: Settle::Forget };
-            let (outcome, settle) = write.await?;
-            settling.settle = settle;
-            Ok(outcome)
+            match write.await {
+                Ok((outcome, settle)) => {
+                    settling.settle = settle;
+                    Ok(outcome)
+                }
+                Err(error) => {
+                    if error.is_away() {
+                        settling.settle = Settle::Doubt;
+                    }
+                    Err(error)
+                }
+            }
         });
         match task.await {
             Ok(outcome) => outcome,
@@ -198,10 +233,41 @@ impl Inner {
     }
 
     async fn load_once(self: Arc<Self>, key: Key, epoch: u64, consistent: bool) -> Result<Option<Hit>> {
-        let begun = Instant::now();
-        let found = self.behind.get(&key, GetOptions::consistent(consistent)).await?;
-        self.copies.keep(key.id(), epoch, begun, found.as_ref());
-        Ok(found)
+        let (id, begun) = (key.id(), (self.copies.now)());
+        let call = self.behind.get(&key, GetOptions::consistent(consistent));
+        let found = match self.copies.turn_to(id) {
+            Some((circuit, patience)) => circuit.run(patience, call).await,
+            None => call.await,
+        };
+        match found {
+            Ok(found) => {
+                self.copies.keep(id, epoch, begun, found.as_ref());
+                Ok(found)
+            }
+            // What was written meanwhile has taken the copy away.
+            Err(error) if error.is_away() => match self.copies.last_resort(id) {
+                Some(hit) => Ok(Some(hit)),
+                None => Err(error),
+            },
+            Err(error) => {
+                if matches!(error, Error::Corrupt { .. }) {
+                    self.copies.forget(&[id]);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Asks about many keys, not longer than is worth it.
+    async fn survey(&self, keys: &[Key]) -> Result<Vec<Seen>> {
+        let call = self.behind.survey(keys);
+        match self.copies.trust.as_ref().and_then(|trust| trust.circuit.as_ref()) {
+            Some((circuit, patience)) => {
+                let more = PER_KEY * u32::try_from(keys.len()).unwrap_or(u32::MAX);
+                circuit.run(*patience + more, call).await
+            }
+            None => call.await,
+        }
     }
 }
 
@@ -210,6 +276,10 @@ impl Copies {
         let bytes = id.as_bytes();
         let number = usize::from(u16::from_le_bytes([bytes[0], bytes[1]])) % STRIPES;
         self.stripes[number].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn since(&self, at: Instant) -> Duration {
+        (self.now)().duration_since(at)
     }
 
     /// Keeps a copy of what a load found, unless a write has come in between.
@@ -223,7 +293,7 @@ impl Copies {
             Some(hit) if hit.via == Via::Owner && self.fits(&hit.entry) => {
                 let shared = hit.source != Source::Sqlite;
                 let hit = Hit { source: Source::Memory, ..hit.clone() };
-                self.memory.insert(id, Copied { hit, read, shared });
+                self.memory.insert(id, Copied { hit, read, shared, doubted: false });
             }
             _ => {
                 self.memory.remove(&id);
@@ -234,11 +304,27 @@ impl Copies {
     /// Drops copies, and keeps the loads under way from leaving theirs.
     fn forget(&self, ids: &[KeyId]) {
         for id in ids {
-            let mut stripe = self.stripe(*id);
-            stripe.epoch += 1;
-            stripe.written = self.trust.map(|_| Instant::now());
+            let _stripe = self.move_on(*id);
             self.memory.remove(id);
         }
+    }
+
+    /// A write has failed, and may have happened all the same: the copy is not trusted any more. It is what there is to go
+    /// on with for as long as the store behind cannot be asked.
+    fn doubt(&self, id: KeyId) {
+        let _stripe = self.move_on(id);
+        match self.memory.get(&id).filter(|copied| copied.shared && self.trust.is_some()) {
+            Some(copied) => self.memory.insert(id, Copied { doubted: true, ..copied }),
+            None => drop(self.memory.remove(&id)),
+        }
+    }
+
+    /// Keeps the loads under way from leaving their copies, and from being joined.
+    fn move_on(&self, id: KeyId) -> MutexGuard<'_, Stripe> {
+        let mut stripe = self.stripe(id);
+        stripe.epoch += 1;
+        stripe.written = self.trust.as_ref().map(|_| (self.now)());
+        stripe
     }
 
     /// Drops all copies, and keeps the loads under way from leaving theirs.
@@ -251,8 +337,36 @@ impl Copies {
 
     /// The copy of an entry, if there is one that may answer.
     fn copy(&self, id: KeyId) -> Option<Hit> {
-        let Copied { hit, read, shared } = self.memory.get(&id)?;
-        (!shared || self.trust.is_none_or(|trust| read.elapsed() < trust)).then_some(hit)
+        let Copied { hit, read, shared, doubted } = self.memory.get(&id)?;
+        let is_trusted = || self.trust.as_ref().is_none_or(|trust| self.since(read) < trust.trust);
+        (!doubted && (!shared || is_trusted())).then_some(hit)
+    }
+
+    /// The copy of an entry that may answer where the store behind cannot be asked.
+    fn last_resort(&self, id: KeyId) -> Option<Hit> {
+        let trust = self.trust.as_ref().filter(|trust| !trust.outage.is_zero())?;
+        let Copied { hit, read, .. } = self.memory.get(&id)?;
+        (self.since(read) < trust.trust + trust.outage).then(|| Hit { via: Via::Outage, ..hit })
+    }
+
+    /// How a load asks for what there is a copy to go on with: through the circuit, and for how long.
+    fn turn_to(&self, id: KeyId) -> Option<(&Circuit, Duration)> {
+        let (circuit, patience) = self.trust.as_ref()?.circuit.as_ref()?;
+        let hit = self.last_resort(id)?;
+        let more = PER_MEBIBYTE * u32::try_from(hit.entry.weight() >> 20).unwrap_or(u32::MAX);
+        Some((circuit, *patience + more))
+    }
+
+    /// What was seen of keys, with the copies of those that the store behind could not tell of.
+    fn in_place_of(&self, keys: &[Key], mut seen: Vec<Seen>) -> Vec<Seen> {
+        for (key, seen) in keys.iter().zip(&mut seen) {
+            if matches!(seen, Seen::Unknown)
+                && let Some(hit) = self.last_resort(key.id())
+            {
+                *seen = Seen::Unconfirmed(hit.entry.meta.clone(), Source::Memory);
+            }
+        }
+        seen
     }
 
     /// What a put does to the copy of its key.
@@ -282,6 +396,8 @@ enum Settle {
     Leave,
     /// The copy is out of date, or may be.
     Forget,
+    /// The copy may be out of date: the store behind cannot be asked.
+    Doubt,
 }
 
 /// Settles the copy when a write is over, however it ends.
@@ -293,8 +409,10 @@ struct Settling<'t> {
 
 impl Drop for Settling<'_> {
     fn drop(&mut self) {
-        if matches!(self.settle, Settle::Forget) {
-            self.copies.forget(&[self.id]);
+        match self.settle {
+            Settle::Leave => {}
+            Settle::Forget => self.copies.forget(&[self.id]),
+            Settle::Doubt => self.copies.doubt(self.id),
         }
     }
 }
@@ -348,7 +466,7 @@ impl ResultStore for Tiered {
     }
 
     async fn look(&self, key: &Key, options: GetOptions) -> Result<Look<Hit>> {
-        let (epoch, begun) = (self.0.copies.stripe(key.id()).epoch, Instant::now());
+        let (epoch, begun) = (self.0.copies.stripe(key.id()).epoch, (self.0.copies.now)());
         let found = self.0.look(key, options).await?;
         // Only what was there when the read began may be kept.
         if options.consistent && !options.scan {
@@ -360,6 +478,19 @@ impl ResultStore for Tiered {
 
     async fn look_metas(&self, keys: &[Key]) -> Result<Vec<Look<Meta>>> {
         self.0.behind.look_metas(keys).await
+    }
+
+    async fn survey(&self, keys: &[Key]) -> Result<Vec<Seen>> {
+        let seen = match self.0.survey(keys).await {
+            Ok(seen) => seen,
+            Err(error) if error.is_away() => {
+                let seen = self.0.copies.in_place_of(keys, vec![Seen::Unknown; keys.len()]);
+                let is_none_known = seen.iter().all(|seen| matches!(seen, Seen::Unknown));
+                return if is_none_known { Err(error) } else { Ok(seen) };
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(self.0.copies.in_place_of(keys, seen))
     }
 
     async fn put(&self, put: Put) -> Result<PutOutcome> {
@@ -435,5 +566,7 @@ impl fmt::Debug for Tiered {
 
 #[cfg(test)]
 mod gated;
+#[cfg(test)]
+mod outages;
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,10 @@ use crate::store::memory::MemoryStore;
 const URL: &str = "https://example.com/";
 const TIER_BYTES: u64 = 4 << 20;
 
+fn trusting(trust: Duration) -> Trust {
+    Trust { trust, outage: Duration::ZERO, circuit: None }
+}
+
 fn tiered() -> (Tiered, Gated) {
     let gated = Gated::default();
     (Tiered::new(Arc::new(gated.clone()), TIER_BYTES), gated)
@@ -335,7 +339,7 @@ async fn hits_say_where_they_came_from() {
 async fn copies_of_a_shared_store_are_trusted_for_a_time() {
     for (trust, seen) in [(Duration::from_hours(1), "old"), (Duration::ZERO, "new")] {
         let (_, gated) = tiered();
-        let shared = Tiered::shared(Arc::new(gated.clone()), TIER_BYTES, trust);
+        let shared = Tiered::shared(Arc::new(gated.clone()), TIER_BYTES, trusting(trust));
         ResultStore::put(&gated.store, put(&key(URL), "old", 10)).await.expect("a put");
         assert_eq!(text(&shared).await.as_deref(), Some("old"));
         // Another instance writes.
@@ -348,7 +352,7 @@ async fn copies_of_a_shared_store_are_trusted_for_a_time() {
 #[tokio::test]
 async fn a_shared_store_is_read_consistently_soon_after_a_write() {
     let (_, gated) = tiered();
-    let shared = Tiered::shared(Arc::new(gated.clone()), TIER_BYTES, Duration::ZERO);
+    let shared = Tiered::shared(Arc::new(gated.clone()), TIER_BYTES, trusting(Duration::ZERO));
     ResultStore::put(&gated.store, put(&key(URL), "old", 10)).await.expect("a put");
     assert_eq!(text(&shared).await.as_deref(), Some("old"));
     assert_eq!((gated.gets(), gated.consistent_gets()), (1, 0), "nothing was written through here");
@@ -360,7 +364,7 @@ async fn a_shared_store_is_read_consistently_soon_after_a_write() {
 #[tokio::test]
 async fn what_has_superseded_a_write_is_seen_at_once() {
     let (_, gated) = tiered();
-    let shared = Tiered::shared(Arc::new(gated.clone()), TIER_BYTES, Duration::from_hours(1));
+    let shared = Tiered::shared(Arc::new(gated.clone()), TIER_BYTES, trusting(Duration::from_hours(1)));
     ResultStore::put(&gated.store, put(&key(URL), "old", 10)).await.expect("a put");
     assert_eq!(text(&shared).await.as_deref(), Some("old"));
     ResultStore::put(&gated.store, put(&key(URL), "another's", 30)).await.expect("a put");

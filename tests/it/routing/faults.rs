@@ -34,7 +34,6 @@ fn a_fleet_loses_nothing_while_everything_goes_wrong() {
     let mut clients = Client::fleet(1);
     for (round, percent) in PERCENTS.into_iter().enumerate() {
         proxy.set(Weather::Fair);
-        counts.away.store(false, Ordering::Relaxed);
         let mut server = routed(directory.path(), &proxy, &prefix, &[]);
         let address = server.address();
         let stop = AtomicBool::new(false);
@@ -47,7 +46,6 @@ fn a_fleet_loses_nothing_while_everything_goes_wrong() {
             let _ = try_set(address, &json!({"percent": percent, "reason": "a step"}));
             std::thread::sleep(PART);
             if round % 2 == 1 {
-                counts.away.store(true, Ordering::Relaxed);
                 proxy.set(OUTAGES[round / 2]);
                 std::thread::sleep(PART);
             }

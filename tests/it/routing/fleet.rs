@@ -46,10 +46,8 @@ pub(crate) struct Counts {
     pub(crate) queued: AtomicU64,
     pub(crate) refused: AtomicU64,
     pub(crate) broken: AtomicU64,
-    /// Reads that did not find what only DynamoDB has, while it was away.
+    /// Reads that found nothing, and said that DynamoDB was not asked.
     pub(crate) hidden: AtomicU64,
-    /// Whether DynamoDB is away, or may not yet be asked again.
-    pub(crate) away: AtomicBool,
 }
 
 impl Counts {
@@ -182,6 +180,11 @@ impl Client {
         let Ok(answer) = request.send_on(open) else { return false };
         let state = match answer.status {
             200 => Some(answer.json()),
+            404 if answer.json()["reason"] == "unknown" => {
+                // A key that SQLite owns, and of which only DynamoDB may know: the answer says that it was not asked.
+                Counts::add(&counts.hidden);
+                return true;
+            }
             404 => None,
             503 => {
                 Counts::add(&counts.refused);
@@ -190,11 +193,6 @@ impl Client {
             _ => panic!("{answer:?}"),
         };
         Counts::add(&counts.reads);
-        if state.is_none() && !self.keys[key].allows(None) && counts.away.load(Ordering::Relaxed) {
-            // A key that SQLite owns and only DynamoDB has: without it that is a miss like any other.
-            Counts::add(&counts.hidden);
-            return true;
-        }
         self.check(&url, key, state.as_ref());
         true
     }

@@ -6,13 +6,14 @@ mod operators;
 mod outages;
 mod pair;
 mod runbooks;
+mod way_back;
 
 use std::net::SocketAddr;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::proxy::Proxy;
+use crate::proxy::{Proxy, Weather};
 use crate::support::server::Setting;
 use crate::support::{Server, eventually_within, on_sqlite};
 
@@ -39,7 +40,14 @@ pub(crate) fn routed(directory: &Path, proxy: &Proxy, prefix: &str, more: &[Sett
         ("routing.circuit_seconds", "1"),
         ("memory.trust_seconds", "0"),
     ];
-    Server::on(directory, &[&settings[..], more].concat())
+    let server = Server::on(directory, &[&settings[..], more].concat());
+    if proxy.weather() == Weather::Fair {
+        // On a busy machine the start does not wait until the tables are made.
+        eventually_within(std::time::Duration::from_mins(1), "DynamoDB is in use", || {
+            (server.metrics().of(r#"circuit_state{backend="dynamodb"}"#) == 0).then_some(())
+        });
+    }
+    server
 }
 
 /// Changes the members of the policy that a patch names.

@@ -151,3 +151,66 @@ fn back_step_by_step() {
     carry_out(&server, "rollback-gradually");
     assert_eq!(policy(&server)["effective_percent"], 0);
 }
+
+/// Each procedure begins where another has ended, too: no step of it is in vain.
+#[test]
+fn one_procedure_after_the_other() {
+    let Some((server, _proxy, _directory)) = street("after", &[]) else { return };
+    for (name, share) in [
+        ("full", 100),
+        ("rollback-gradually", 0),
+        ("full", 100),
+        ("rollback", 0),
+        ("forward-again", 25),
+        ("rollback", 0),
+    ] {
+        carry_out(&server, name);
+        assert_eq!(policy(&server)["effective_percent"], share, "after {name}");
+    }
+    // Before the force is lifted no percentage has an effect, and no command pretends that it had.
+    let set = ["routing", "set", "--percent", "50", "--json"].map(str::to_owned);
+    let refused = run(&server, &set);
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    let said: Value = serde_json::from_slice(&refused.stderr).expect("JSON");
+    assert_eq!(said["code"], "routing_forced", "{said}");
+    assert_eq!(policy(&server)["policy"]["percent"], 25, "nothing was changed");
+}
+
+/// What comes before anything else, on a service that keeps everything in SQLite.
+#[test]
+fn before_anything_else() {
+    if !is_due() {
+        return;
+    }
+    let Some(local) = dynamodb_local() else { return };
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let server = Server::on(directory.path(), &[("store.backend", "sqlite")]);
+    for command in commands("prepare") {
+        assert_eq!(command[0], "crawlcache", "{command:?}");
+        let output = Command::new(env!("CARGO_BIN_EXE_crawlcache"))
+            .env_clear()
+            .envs([
+                ("DYNAMODB_ENDPOINT", local.as_str()),
+                ("AWS_REGION", "us-east-1"),
+                ("AWS_ACCESS_KEY_ID", "test"),
+                ("AWS_SECRET_ACCESS_KEY", "test"),
+                ("CRAWLCACHE_DYNAMODB__TABLE_PREFIX", &format!("prepare{}-", std::process::id())),
+                ("CRAWLCACHE_SERVER__DATA_DIR", &directory.path().display().to_string()),
+                ("CRAWLCACHE_SERVER__LISTEN", "127.0.0.1:0"),
+            ])
+            .args(&command[1..])
+            .output()
+            .expect("the binary starts");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success(),
+            "{}: {said}\n{}",
+            command.join(" "),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        if command[1] == "doctor" {
+            assert!(said.contains("crawl4ai-results"), "it has looked at the tables: {said}");
+        }
+    }
+    drop(server);
+}

@@ -6,7 +6,7 @@ pub(crate) mod metrics;
 pub(crate) mod server;
 
 pub(crate) use http::{Answer, Connection, Request};
-pub(crate) use server::{Server, backend, bucket, dynamodb_local, on_sqlite, required};
+pub(crate) use server::{Server, backend, bucket, dynamodb_local, on_sqlite, required, variable};
 
 use std::time::{Duration, Instant};
 

@@ -41,7 +41,12 @@ impl Server {
 
     /// Starts a server on a data directory and waits until it listens.
     pub(crate) fn on(data_dir: &Path, settings: &[Setting<'_>]) -> Self {
-        let mut child = spawn(data_dir, settings);
+        Self::within(data_dir, settings, &[])
+    }
+
+    /// The same in an environment that has more than settings.
+    pub(crate) fn within(data_dir: &Path, settings: &[Setting<'_>], environment: &[(&str, String)]) -> Self {
+        let mut child = spawn(data_dir, settings, environment);
         let stderr = child.stderr.take().expect("piped");
         let log = Arc::new(Mutex::new(Vec::new()));
         let (sender, receiver) = mpsc::channel();
@@ -65,7 +70,7 @@ impl Server {
 
     /// Starts a server that must refuse to, and returns how it ended and what it wrote.
     pub(crate) fn refused(data_dir: &Path, settings: &[Setting<'_>]) -> (ExitStatus, String) {
-        let mut child = spawn(data_dir, settings);
+        let mut child = spawn(data_dir, settings, &[]);
         // It writes a few lines: they fit in the pipe, so nobody has to read them meanwhile.
         let begun = Instant::now();
         let ended = loop {
@@ -214,10 +219,11 @@ fn show(log: &str) {
     eprintln!("--- the server's standard error ---\n{log}\n---");
 }
 
-fn spawn(data_dir: &Path, settings: &[Setting<'_>]) -> Child {
+fn spawn(data_dir: &Path, settings: &[Setting<'_>], environment: &[(&str, String)]) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_crawlcache"));
     // Nothing of the environment of whoever runs the tests may configure the server.
     command.arg("serve").env_clear().current_dir(std::env::temp_dir());
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let base = [("server.listen", "127.0.0.1:0"), ("server.data_dir", data_dir.to_str().expect("a path"))];
     let shared = dynamodb_endpoint().map(|endpoint| dynamodb_settings(endpoint, data_dir));
@@ -233,7 +239,7 @@ fn spawn(data_dir: &Path, settings: &[Setting<'_>]) -> Child {
 }
 
 /// A variable of the test script.
-fn variable(name: &str) -> Option<String> {
+pub(crate) fn variable(name: &str) -> Option<String> {
     let found = crawlcache::config::process_environment().find(|(known, _)| known == name);
     found.map(|(_, value)| value.into_string().expect("text"))
 }

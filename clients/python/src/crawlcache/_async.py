@@ -351,10 +351,17 @@ class AsyncClient(AsyncTransport):
                 yield line
 
     async def import_lines(
-        self, lines: Iterable[batch.Line] | AsyncIterable[batch.Line], *, body_bytes: int = batch.BODY_BYTES
+        self,
+        lines: Iterable[batch.Line] | AsyncIterable[batch.Line],
+        *,
+        restore: bool = False,
+        body_bytes: int = batch.BODY_BYTES,
     ) -> dict[str, Any]:
-        """Stores exported lines with their times, and says what became of them."""
-        collected = batch.Import(body_bytes=body_bytes)
+        """Stores exported lines with their times, and says what became of them.
+
+        What was deleted since is counted as ``deleted``; ``restore`` stores it again.
+        """
+        collected = batch.Import(restore=restore, body_bytes=body_bytes)
         async for line in _each(lines):
             for call in collected.add(line):
                 collected.count(await self._run(call))

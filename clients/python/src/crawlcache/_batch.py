@@ -231,7 +231,8 @@ def key_chunks(keys: Iterable[Any]) -> Iterator[list[Key]]:
 class Import:
     """Collects exported lines into requests, and adds up their reports."""
 
-    def __init__(self, *, body_bytes: int = BODY_BYTES) -> None:
+    def __init__(self, *, restore: bool = False, body_bytes: int = BODY_BYTES) -> None:
+        self._target = calls.target("/v1/results/import", {"restore": "true"} if restore else {})
         self._body_bytes = body_bytes
         self._lines: list[bytes] = []
         self._bytes = 0
@@ -250,7 +251,7 @@ class Import:
     def rest(self) -> Iterator[Call[dict[str, Any]]]:
         """The request of what is left."""
         if self._lines:
-            request = Request("POST", "/v1/results/import")
+            request = Request("POST", self._target)
             yield Call(request.with_body(b"\n".join(self._lines) + b"\n", NDJSON), calls.object_of)
             self._before += len(self._lines)
         self._lines, self._bytes = [], 0

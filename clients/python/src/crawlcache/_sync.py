@@ -341,9 +341,14 @@ class Client(Transport):
         with self._lines(batch.export_request(asked)) as lines:
             yield from lines
 
-    def import_lines(self, lines: Iterable[batch.Line], *, body_bytes: int = batch.BODY_BYTES) -> dict[str, Any]:
-        """Stores exported lines with their times, and says what became of them."""
-        collected = batch.Import(body_bytes=body_bytes)
+    def import_lines(
+        self, lines: Iterable[batch.Line], *, restore: bool = False, body_bytes: int = batch.BODY_BYTES
+    ) -> dict[str, Any]:
+        """Stores exported lines with their times, and says what became of them.
+
+        What was deleted since is counted as ``deleted``; ``restore`` stores it again.
+        """
+        collected = batch.Import(restore=restore, body_bytes=body_bytes)
         for line in lines:
             for call in collected.add(line):
                 collected.count(self._run(call))

@@ -189,7 +189,8 @@ class NotModified:
 class Miss:
     """No acceptable result; falsy.
 
-    ``reason`` is ``absent``, ``expired``, ``too_old``, ``field_missing``, ``variant``, ``damaged`` or ``failed``.
+    ``reason`` is ``absent``, ``expired``, ``too_old``, ``field_missing``, ``variant``, ``damaged``, ``failed``, or
+    ``unknown`` where a store that may have it could not be asked.
     """
 
     key: Key
@@ -254,7 +255,11 @@ class Stored:
 
 @dataclass(frozen=True)
 class State:
-    """What is known of a key: ``fresh``, ``stale``, ``absent``, ``leased`` or ``invalid``."""
+    """What is known of a key: ``fresh``, ``stale``, ``absent``, ``leased``, ``invalid`` or ``unknown``.
+
+    ``unknown`` is no reason to fetch the page: the store that may have it (reason ``result``), or that knows whether
+    another fetches it (``lease``), could not be asked just now.
+    """
 
     key: Key
     state: str
@@ -269,6 +274,11 @@ class State:
     def fresh(self) -> bool:
         """Whether there is an acceptable result."""
         return self.state == "fresh"
+
+    @property
+    def known(self) -> bool:
+        """Whether the service could tell."""
+        return self.state != "unknown"
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ use crate::domain::work::{Work, WorkState, WorkStatus};
 use crate::domain::{Key, Meta, Namespace, Timestamp, Version};
 use crate::store::memory::MemoryStore;
 use crate::store::{
-    Condition, DeleteOutcome, Error, GetOptions, Hit, ListQuery, Page, Placed, Put, PutOutcome, PutSession,
-    Result, ResultStore, SessionCondition, SessionDeleteOutcome, SessionPage, SessionPutOutcome,
+    Condition, DeleteOutcome, Error, Found, GetOptions, Hit, ListQuery, Page, Placed, Put, PutOutcome,
+    PutSession, Result, ResultStore, SessionCondition, SessionDeleteOutcome, SessionPage, SessionPutOutcome,
     SessionQuery, SessionStore, Status,
 };
 
@@ -95,7 +95,7 @@ impl SessionStore for Flaky {
         SessionStore::get(self.alive()?, namespace, id).await
     }
 
-    async fn get_many(&self, namespace: &Namespace, ids: &[SessionId]) -> Result<Vec<Option<SessionRecord>>> {
+    async fn get_many(&self, namespace: &Namespace, ids: &[SessionId]) -> Result<Vec<Found>> {
         self.alive()?.get_many(namespace, ids).await
     }
 

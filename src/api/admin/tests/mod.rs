@@ -69,6 +69,7 @@ impl Service {
             encryption_key: crate::config::EncryptionKey::default(),
             tombstone_seconds: 3600,
             outbox_rows: 1000,
+            is_routed: true,
         };
         let database = SqliteStore::open(&options, &clock, &metrics).expect("opens");
         let routing = Routing::open(&database, Policy::default(), pinned, &metrics).await.expect("a policy");

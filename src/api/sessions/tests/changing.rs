@@ -6,8 +6,8 @@ use async_trait::async_trait;
 
 use super::*;
 use crate::store::{
-    PutSession, Result, SessionCondition, SessionDeleteOutcome, SessionPage, SessionPutOutcome, SessionQuery,
-    Status,
+    Found, PutSession, Result, SessionCondition, SessionDeleteOutcome, SessionPage, SessionPutOutcome,
+    SessionQuery, Status,
 };
 
 #[tokio::test]
@@ -136,7 +136,7 @@ impl SessionStore for Contested {
         Ok(found)
     }
 
-    async fn get_many(&self, namespace: &Namespace, ids: &[SessionId]) -> Result<Vec<Option<SessionRecord>>> {
+    async fn get_many(&self, namespace: &Namespace, ids: &[SessionId]) -> Result<Vec<Found>> {
         self.inner.get_many(namespace, ids).await
     }
 

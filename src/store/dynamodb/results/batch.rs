@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::collections::HashSet;
 
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 
-use super::super::batch::{MOST_KEYS, Wanted};
+use super::super::batch::{Batch, MOST_KEYS, Wanted};
 use super::super::capacity::Table;
 use super::super::item::{Item, read_text, text};
 use super::Inner;
@@ -14,24 +15,65 @@ use super::head::META;
 use super::key::{URL, partition};
 use super::stored::{Stored, is_packed, meta, tombstone};
 use crate::domain::{Key, Meta};
-use crate::store::{Look, Result};
+use crate::store::{Error, Look, Result, Seen};
 
 /// Requests of one caller that are under way at once.
 const AT_ONCE: usize = 4;
 
+/// Items by their partition keys, as far as DynamoDB tells of them.
+#[derive(Debug, Default)]
+struct Items {
+    found: HashMap<String, Item>,
+    /// Of which nothing was told.
+    left: HashSet<String>,
+    /// Why; the last reason where there are several.
+    why: Option<Error>,
+}
+
+impl Items {
+    /// All of them.
+    fn all(self) -> Result<HashMap<String, Item>> {
+        match self.why {
+            None => Ok(self.found),
+            Some(error) => Err(error),
+        }
+    }
+
+    fn absorb(&mut self, other: Self) {
+        self.found.extend(other.found);
+        self.left.extend(other.left);
+        self.why = other.why.or(self.why.take());
+    }
+}
+
 impl Inner {
     pub(super) async fn look_metas(&self, keys: &[Key]) -> Result<Vec<Look<Meta>>> {
         let partitions: Vec<String> = keys.iter().map(partition).collect();
-        let distinct: HashSet<&String> = partitions.iter().collect();
-        let heads = self.heads(distinct.into_iter().cloned().collect(), self.consistent).await?;
-        let look = |(key, partition): (&Key, &String)| match heads.get(partition) {
-            None => Look::Absent,
-            Some(head) => match tombstone(head) {
-                Some(version) => Look::Deleted(version),
-                None => meta_of(head, key).into(),
-            },
-        };
+        let heads = self.heads(distinct(&partitions), self.consistent).await?;
+        let look = |(key, partition): (&Key, &String)| look_at(heads.get(partition), key);
         Ok(keys.iter().zip(&partitions).map(look).collect())
+    }
+
+    /// As [`Inner::look_metas`], as far as DynamoDB tells of the keys.
+    pub(super) async fn survey(&self, keys: &[Key]) -> Result<Vec<Seen>> {
+        let partitions: Vec<String> = keys.iter().map(partition).collect();
+        let distinct = distinct(&partitions);
+        let count = distinct.len();
+        let heads = self.some_heads(distinct, self.consistent).await;
+        match heads.why {
+            Some(error) if heads.left.len() == count || !error.is_away() => return Err(error),
+            Some(error) => {
+                tracing::warn!(%error, keys = heads.left.len(), of = count, "a look-up is answered in part");
+            }
+            None => {}
+        }
+        let seen = |(key, partition): (&Key, &String)| {
+            if heads.left.contains(partition) {
+                return Seen::Unknown;
+            }
+            Seen::Told(look_at(heads.found.get(partition), key))
+        };
+        Ok(keys.iter().zip(&partitions).map(seen).collect())
     }
 
     /// The heads of distinct partition keys: packed ones and tombstones without the frame, plain ones whole.
@@ -40,17 +82,21 @@ impl Inner {
         partitions: Vec<String>,
         consistent: bool,
     ) -> Result<HashMap<String, Item>> {
+        self.some_heads(partitions, consistent).await.all()
+    }
+
+    async fn some_heads(&self, partitions: Vec<String>, consistent: bool) -> Items {
         let mut attributes = META.to_vec();
         attributes.push("deleted");
-        let mut heads = self.items(partitions, &attributes, consistent).await?;
+        let mut heads = self.some_items(partitions, &attributes, consistent).await;
         // Their etag is that of all their attributes.
-        let plain = heads.iter().filter(|(_, head)| !is_packed(head) && tombstone(head).is_none());
+        let plain = heads.found.iter().filter(|(_, head)| !is_packed(head) && tombstone(head).is_none());
         let plain: Vec<String> = plain.map(|(partition, _)| partition.clone()).collect();
         if !plain.is_empty() {
-            plain.iter().for_each(|partition| drop(heads.remove(partition)));
-            heads.extend(self.items(plain, &[], consistent).await?);
+            plain.iter().for_each(|partition| drop(heads.found.remove(partition)));
+            heads.absorb(self.some_items(plain, &[], consistent).await);
         }
-        Ok(heads)
+        heads
     }
 
     /// The items of distinct partition keys, as far as `attributes` go; whole ones without them.
@@ -60,20 +106,28 @@ impl Inner {
         attributes: &[&str],
         consistent: bool,
     ) -> Result<HashMap<String, Item>> {
-        let requests =
-            partitions.chunks(MOST_KEYS).map(|chunk| self.items_at_once(chunk, attributes, consistent));
-        let found: Vec<Vec<Item>> =
-            stream::iter(requests.collect::<Vec<_>>()).buffer_unordered(AT_ONCE).try_collect().await?;
-        let named = |item: Item| read_text(&item, URL).map(str::to_owned).map(|partition| (partition, item));
-        Ok(found.into_iter().flatten().filter_map(named).collect())
+        self.some_items(partitions, attributes, consistent).await.all()
     }
 
-    async fn items_at_once(
-        &self,
-        partitions: &[String],
-        attributes: &[&str],
-        consistent: bool,
-    ) -> Result<Vec<Item>> {
+    async fn some_items(&self, partitions: Vec<String>, attributes: &[&str], consistent: bool) -> Items {
+        let (mut items, mut asking) = (Items::default(), FuturesUnordered::new());
+        let mut chunks = partitions.chunks(MOST_KEYS);
+        loop {
+            // One that fails is no reason to wait for the failure of a hundred others.
+            while items.why.is_none()
+                && asking.len() < AT_ONCE
+                && let Some(chunk) = chunks.next()
+            {
+                asking.push(self.items_at_once(chunk, attributes, consistent));
+            }
+            let Some(some) = asking.next().await else { break };
+            items.absorb(some);
+        }
+        items.left.extend(chunks.flatten().cloned());
+        items
+    }
+
+    async fn items_at_once(&self, partitions: &[String], attributes: &[&str], consistent: bool) -> Items {
         let keys = partitions.iter().map(|partition| Item::from([(URL.to_owned(), text(partition))]));
         let projection = (!attributes.is_empty()).then(|| {
             let mut terms = Terms::default();
@@ -82,7 +136,31 @@ impl Inner {
         });
         let (name, unprocessed) = (self.table.as_str(), &self.unprocessed);
         let wanted = Wanted { table: Table::Results, name, projection, consistent, unprocessed };
-        self.aws.get_many(wanted, keys.collect()).await.map_err(|failure| self.error(failure))
+        let Batch { found, left } = self.aws.get_some(wanted, keys.collect()).await;
+        let name_of = |item: &Item| read_text(item, URL).map(str::to_owned);
+        let named = |item: Item| name_of(&item).map(|partition| (partition, item));
+        let found = found.into_iter().filter_map(named).collect();
+        let Some(left) = left else { return Items { found, ..Items::default() } };
+        let names = match left.keys {
+            Some(keys) => keys.iter().filter_map(name_of).collect(),
+            None => partitions.iter().cloned().collect(),
+        };
+        Items { found, left: names, why: Some(self.error(left.failure)) }
+    }
+}
+
+fn distinct(partitions: &[String]) -> Vec<String> {
+    partitions.iter().collect::<HashSet<_>>().into_iter().cloned().collect()
+}
+
+/// What a head says, if there is one.
+fn look_at(head: Option<&Item>, key: &Key) -> Look<Meta> {
+    match head {
+        None => Look::Absent,
+        Some(head) => match tombstone(head) {
+            Some(version) => Look::Deleted(version),
+            None => meta_of(head, key).into(),
+        },
     }
 }
 

@@ -54,7 +54,7 @@ use crate::domain::{Key, Meta, Version};
 use crate::metrics::Metrics;
 use crate::store::{
     Condition, DeleteOutcome, Error, GetOptions, Health, Hit, ListQuery, Look, Page, Placed, Put, PutOutcome,
-    Result, ResultStore, Status, Versioning,
+    Result, ResultStore, Seen, Status, Versioning,
 };
 
 /// How long DynamoDB's own count of items and bytes is taken as it is: it renews it every six hours.
@@ -213,6 +213,10 @@ impl ResultStore for DynamodbResults {
 
     async fn look_metas(&self, keys: &[Key]) -> Result<Vec<Look<Meta>>> {
         self.0.look_metas(keys).await
+    }
+
+    async fn survey(&self, keys: &[Key]) -> Result<Vec<Seen>> {
+        self.0.survey(keys).await
     }
 
     async fn put(&self, put: Put) -> Result<PutOutcome> {

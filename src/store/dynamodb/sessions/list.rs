@@ -13,7 +13,7 @@ use super::status::sdk_word;
 use super::{DynamodbSessions, cursor, order};
 use crate::domain::session::{SessionId, SessionRecord, Status};
 use crate::domain::{Namespace, Timestamp};
-use crate::store::{Error, Result, SessionFilter, SessionPage, SessionQuery};
+use crate::store::{Error, Result, SessionFilter, SessionPage, SessionQuery, Unreadable};
 
 /// The most entries of an index that are looked at together.
 const TOGETHER: usize = 100;
@@ -114,7 +114,7 @@ impl DynamodbSessions {
                 }
             };
             if let Some(item) = item
-                && let Some(record) = self.listed(layout, query, &key, item)
+                && let Some(record) = self.listed(layout, query, &key, item, &mut page.unreadable)
                 && let Some(place) =
                     cursor::write(layout, query.descends(), afters.iter().map(Option::as_ref))
             {
@@ -132,19 +132,28 @@ impl DynamodbSessions {
         Ok(())
     }
 
-    /// The session of an item, if the query admits it.
-    fn listed(&self, layout: Layout, query: &SessionQuery, key: &str, item: Item) -> Option<SessionRecord> {
+    /// The session of an item, if the query admits it. One that cannot be read must not hide the others.
+    fn listed(
+        &self,
+        layout: Layout,
+        query: &SessionQuery,
+        key: &str,
+        item: Item,
+        unreadable: &mut Vec<Unreadable>,
+    ) -> Option<SessionRecord> {
         // Others may use names that no session here can have: such a session cannot be asked for either.
         let named = match layout {
             Layout::Own => order::parse_item_key(key),
             Layout::Wallcrawler(_) => SessionId::new(key).ok().map(|id| (Namespace::default(), id)),
         };
         let (namespace, id) = named?;
-        // One that cannot be read must not hide the others.
         let record = match self.record(layout, &namespace, &id, item) {
             Ok(record) => record,
             Err(error) => {
-                tracing::error!(%error, "a session was left out of a listing");
+                tracing::error!(%id, %error, "a listing left out a session");
+                if namespace == query.namespace {
+                    unreadable.push(Unreadable { namespace, id, error });
+                }
                 return None;
             }
         };

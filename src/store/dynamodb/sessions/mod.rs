@@ -55,10 +55,10 @@ use crate::config::Config;
 use crate::domain::Namespace;
 use crate::domain::session::{Session, SessionId, SessionRecord, take_secrets};
 use crate::metrics::Metrics;
-use crate::store::seal::{SealError, Sealer};
+use crate::store::seal::{SealError, Sealer, Standing};
 use crate::store::{
-    Error, PutSession, Result, SessionCondition, SessionDeleteOutcome, SessionPage, SessionPutOutcome,
-    SessionQuery, SessionStore, Status,
+    Error, Found, PutSession, Resealed, Result, SessionCondition, SessionCursor, SessionDeleteOutcome,
+    SessionPage, SessionPutOutcome, SessionQuery, SessionStore, Status,
 };
 
 /// How often a write is tried again when somebody else was faster and its condition may still hold.
@@ -101,7 +101,7 @@ impl DynamodbSessions {
             table: config.dynamodb.sessions_table(),
             max_item_bytes: config.dynamodb.max_item_bytes,
             clock: clock.clone(),
-            sealer: Sealer::new(&config.sessions.encryption_key),
+            sealer: Sealer::new(&config.sessions.keys()),
             unprocessed: metrics.dynamodb_unprocessed.with_label_values(&["sessions"]),
             described: Described::default(),
         }))
@@ -167,7 +167,7 @@ impl DynamodbSessions {
     ) -> Result<SessionRecord> {
         let Stored { mut record, item, .. } = Stored::read(layout, id, item)?;
         if let Some(sealed) = sealed_part(layout, &item) {
-            self.0.sealer.open(namespace, &mut record.session, sealed).map_err(|error| unreadable(&error))?;
+            self.0.sealer.open(namespace, &mut record.session, sealed).map_err(unreadable)?;
         }
         Ok(record)
     }
@@ -189,15 +189,15 @@ impl DynamodbSessions {
             let kept = before.filter(|(old, _)| old.record.session.created_at == session.created_at);
             return Ok((session.clone(), kept.map(|(_, sealed)| sealed.to_owned())));
         }
-        let (public, fresh) =
-            self.0.sealer.seal(&put.namespace, session).map_err(|error| unreadable(&error))?;
+        let (public, fresh) = self.0.sealer.seal(&put.namespace, session).map_err(unreadable)?;
         // The same credentials stay as they are sealed. What cannot be opened is replaced, as everything else is.
         let same = before.filter(|(old, sealed)| {
             let mut opened = old.record.session.clone();
-            // What is readable beside it was written without a key, and is to be sealed now.
-            let is_whole = take_secrets(&mut opened.clone()).is_empty();
+            // What is readable beside it was written without a key, and is to be sealed now; so is what an older key
+            // has sealed.
+            let is_current = self.0.sealer.standing(Some(sealed), &opened) == Standing::Current;
             let is_open = self.0.sealer.open(&put.namespace, &mut opened, sealed).is_ok();
-            is_whole && is_open && take_secrets(&mut opened) == take_secrets(&mut session.clone())
+            is_current && is_open && take_secrets(&mut opened) == take_secrets(&mut session.clone())
         });
         let sealed = match same {
             Some((_, sealed)) if fresh.is_some() => Some(sealed.to_owned()),
@@ -365,8 +365,8 @@ fn sealed_part(layout: Layout, item: &Item) -> Option<&str> {
     (layout == Layout::Own).then(|| read_text(item, SEALED)).flatten()
 }
 
-fn unreadable(error: &SealError) -> Error {
-    Error::Corrupt { backend: BACKEND, detail: error.to_string() }
+fn unreadable(error: SealError) -> Error {
+    error.into_error(BACKEND)
 }
 
 /// Others changed the session each time.
@@ -385,15 +385,15 @@ impl SessionStore for DynamodbSessions {
         }
     }
 
-    async fn get_many(&self, namespace: &Namespace, ids: &[SessionId]) -> Result<Vec<Option<SessionRecord>>> {
+    async fn get_many(&self, namespace: &Namespace, ids: &[SessionId]) -> Result<Vec<Found>> {
         let layout = self.schema().await?.layout;
         let keys: Vec<String> =
             ids.iter().map(|id| Self::key(layout, namespace, id)).collect::<Result<_>>()?;
         let items = self.items(layout, keys.clone()).await?;
         // One that cannot be read must not hide the others.
-        let record = |(id, key): (&SessionId, &String)| {
-            let record = self.record(layout, namespace, id, items.get(key)?.clone());
-            record.inspect_err(|error| tracing::error!(%error, "a session was left out")).ok()
+        let record = |(id, key): (&SessionId, &String)| match items.get(key) {
+            Some(item) => self.record(layout, namespace, id, item.clone()).map(Some),
+            None => Ok(None),
         };
         Ok(ids.iter().zip(&keys).map(record).collect())
     }
@@ -432,6 +432,10 @@ impl SessionStore for DynamodbSessions {
 
     async fn list(&self, query: &SessionQuery) -> Result<SessionPage> {
         self.page(query).await
+    }
+
+    async fn reseal(&self, after: Option<&SessionCursor>, limit: usize, dry_run: bool) -> Result<Resealed> {
+        self.reseal_page(after, limit, dry_run).await
     }
 
     async fn status(&self) -> Result<Status> {

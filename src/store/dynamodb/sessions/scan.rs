@@ -5,11 +5,14 @@ use super::super::item::{Item, read_text};
 use super::super::scan::{Attributes, Page, Segment};
 use super::layout::Layout;
 use super::order::parse_item_key;
-use super::{DynamodbSessions, sealed_part};
+use super::stored::Stored;
+use super::{DynamodbSessions, sealed_part, unreadable};
 use crate::domain::Namespace;
 use crate::domain::session::{SessionId, SessionRecord};
-use crate::store::Result;
-use crate::store::seal::SealError;
+use crate::store::seal::{SealError, Standing};
+use crate::store::{
+    Error, PutSession, Resealed, Result, SessionCondition, SessionCursor, SessionPutOutcome, Unreadable,
+};
 
 /// What an item of the table is.
 #[derive(Clone, Debug)]
@@ -38,6 +41,66 @@ impl DynamodbSessions {
         let page = self.0.aws.scan(table, layout.names().id, segment, limit, Attributes::default()).await;
         let Page { items, next } = page.map_err(|failure| self.failed(failure))?;
         Ok(Page { items: items.into_iter().filter_map(|item| self.scanned(layout, item)).collect(), next })
+    }
+
+    /// See [`crate::store::SessionStore::reseal`].
+    pub(super) async fn reseal_page(
+        &self,
+        after: Option<&SessionCursor>,
+        limit: usize,
+        dry_run: bool,
+    ) -> Result<Resealed> {
+        let schema = self.schema().await?;
+        let layout = schema.layout;
+        let mut report = Resealed::default();
+        if layout != Layout::Own {
+            // Nothing is sealed in tables that other programs read.
+            return Ok(report);
+        }
+        let after = after.map(|after| String::from_utf8(after.0.clone()).map_err(|_| Error::Cursor));
+        let segment = Segment { number: 0, of: 1, after: after.transpose()? };
+        let table = (Table::Sessions, self.0.table.as_str());
+        let page = self.0.aws.scan(table, layout.names().id, &segment, limit, Attributes::default()).await;
+        let Page { items, next } = page.map_err(|failure| self.failed(failure))?;
+        report.next = next.map(|next| SessionCursor(next.into_bytes()));
+        for item in items {
+            let key = read_text(&item, layout.names().id).map(str::to_owned);
+            let Some((key, (namespace, id))) = key.and_then(|key| Some((key.clone(), parse_item_key(&key)?)))
+            else {
+                continue;
+            };
+            report.seen += 1;
+            match self.outdated(layout, &namespace, &id, item) {
+                Ok(None) => {}
+                Ok(Some(_)) if dry_run => report.resealed += 1,
+                Ok(Some(record)) => {
+                    let condition = SessionCondition::Version(record.session.version);
+                    let put = PutSession { namespace, record, condition };
+                    // What was written meanwhile is sealed under the current key.
+                    let done = self.try_put(&schema, &key, &put).await?;
+                    report.resealed += u64::from(done == Some(SessionPutOutcome::Replaced));
+                }
+                Err(error) => report.unreadable.push(Unreadable { namespace, id, error }),
+            }
+        }
+        Ok(report)
+    }
+
+    /// The session of an item whose credentials are not sealed under the current key.
+    fn outdated(
+        &self,
+        layout: Layout,
+        namespace: &Namespace,
+        id: &SessionId,
+        item: Item,
+    ) -> Result<Option<SessionRecord>> {
+        let Stored { mut record, item, .. } = Stored::read(layout, id, item)?;
+        let sealed = sealed_part(layout, &item);
+        let standing = self.0.sealer.standing(sealed, &record.session);
+        if let Some(sealed) = sealed {
+            self.0.sealer.open(namespace, &mut record.session, sealed).map_err(unreadable)?;
+        }
+        Ok((standing == Standing::Outdated).then_some(record))
     }
 
     /// What an item is; nothing if it is no session.

@@ -1,5 +1,7 @@
 //! Listings of sessions.
 
+use std::collections::HashSet;
+
 use super::super::Inner;
 use super::super::read::local;
 use super::super::sessions::{admits, beats};
@@ -9,7 +11,7 @@ use super::{Listed, PATIENCE, ROUNDS, is_doubtful};
 use crate::domain::routing::{Side, session_bucket};
 use crate::domain::session::{SessionId, SessionRecord};
 use crate::store::sqlite::ledger::Known;
-use crate::store::{Result, SessionCursor, SessionPage, SessionQuery};
+use crate::store::{Result, SessionCursor, SessionPage, SessionQuery, Unreadable};
 
 const OPERATION: &str = "session_list";
 
@@ -22,7 +24,7 @@ impl Inner {
         }
         let mut cursors = Cursors::read(query.after.as_ref().map(|cursor| &*cursor.0))?;
         for _ in 0..ROUNDS {
-            let Merged { shown, next } = self.merged_sessions(query, cursors).await?;
+            let Merged { shown, next } = self.merged_sessions(query, cursors, &mut page.unreadable).await?;
             for (record, place) in shown {
                 page.items.push(record);
                 page.places.push(SessionCursor(place.write()));
@@ -33,6 +35,10 @@ impl Inner {
                 _ => break,
             }
         }
+        // What can be read on one side can be read.
+        let mut seen: HashSet<SessionId> =
+            page.items.iter().map(|record| record.session.id.clone()).collect();
+        page.unreadable.retain(|unreadable| seen.insert(unreadable.id.clone()));
         Ok(page)
     }
 
@@ -40,6 +46,7 @@ impl Inner {
         &self,
         query: &SessionQuery,
         mut cursors: Cursors,
+        unreadable: &mut Vec<Unreadable>,
     ) -> Result<Merged<SessionRecord>> {
         let at = |after: &Option<Vec<u8>>| SessionQuery {
             after: after.clone().map(SessionCursor),
@@ -53,10 +60,14 @@ impl Inner {
         };
         cursors.without_remote = remote.is_none();
         let remote = match remote {
-            Some(page) => self.remote_sessions(query, page).await?,
+            Some(mut page) => {
+                unreadable.append(&mut page.unreadable);
+                self.remote_sessions(query, page).await?
+            }
             None => Stream::none(),
         };
-        let page = self.local_sessions.list(&at(&cursors.local)).await?;
+        let mut page = self.local_sessions.list(&at(&cursors.local)).await?;
+        unreadable.append(&mut page.unreadable);
         let local = self.local_sessions_of(query, page).await?;
         let key = |record: &SessionRecord| record.session.id.clone();
         Ok(merge(cursors, local, remote, query.descends(), query.limit, key))
@@ -110,7 +121,7 @@ impl Inner {
         let mut there = doubtful.into_iter().zip(there).peekable();
         let placed = |((record, place), known): ((SessionRecord, SessionCursor), Known)| {
             let session = &record.session;
-            let there = there.next_if(|(id, _)| *id == session.id).and_then(|(_, there)| there);
+            let there = there.next_if(|(id, _)| *id == session.id).and_then(|(_, there)| there.ok()?);
             let is_newer = |there: SessionRecord| {
                 let version = there.session.version;
                 admits(&known, version) && version != session.version && !beats(session.version, version)

@@ -33,10 +33,12 @@ pub enum Read {
     LocalFallback,
     /// There is none.
     Absent,
-    /// DynamoDB is asked for want of anything in SQLite; when it cannot answer, there is none.
-    RemoteElseAbsent,
+    /// DynamoDB is asked for want of anything in SQLite; when it cannot answer, whether there is one is unknown.
+    RemoteElseUnasked,
     /// DynamoDB is asked, and the newer of the two is the answer; when it cannot answer, SQLite's is.
     NewerElseLocal,
+    /// SQLite has none, and DynamoDB, which may have one, cannot be reached.
+    Unasked,
     /// DynamoDB is asked; when it cannot answer, nobody can.
     RemoteElseError,
     /// Nobody can answer: DynamoDB owns the key and cannot be reached.
@@ -52,9 +54,10 @@ pub const fn read(owner: Side, local: Local, is_reachable: bool) -> Read {
         (Side::Dynamodb, Local::Held) => Read::LocalFallback,
         // Of what DynamoDB owns, another instance may have stored it anew.
         (Side::Sqlite, Local::Absent) | (Side::Dynamodb, Local::Deleted) if is_reachable => {
-            Read::RemoteElseAbsent
+            Read::RemoteElseUnasked
         }
-        (_, Local::Deleted | Local::DeletedNewest) | (Side::Sqlite, Local::Absent) => Read::Absent,
+        (Side::Sqlite, Local::Absent) | (Side::Dynamodb, Local::Deleted) => Read::Unasked,
+        (_, Local::Deleted | Local::DeletedNewest) => Read::Absent,
         (Side::Dynamodb, Local::Absent) if is_reachable => Read::RemoteElseError,
         (Side::Dynamodb, Local::Absent) => Read::Unreachable,
     }

@@ -22,8 +22,8 @@ use super::remote::Patience;
 use crate::domain::Namespace;
 use crate::domain::session::{SessionId, SessionRecord};
 use crate::store::{
-    Health, PutSession, Result, SessionCondition, SessionDeleteOutcome, SessionPage, SessionPutOutcome,
-    SessionQuery, SessionStore, Status,
+    Error, Found, Health, PutSession, Resealed, Result, SessionCondition, SessionCursor,
+    SessionDeleteOutcome, SessionPage, SessionPutOutcome, SessionQuery, SessionStore, Status,
 };
 
 pub(super) use known::{admits, beats};
@@ -45,10 +45,10 @@ impl RoutedSessions {
 impl SessionStore for RoutedSessions {
     async fn get(&self, namespace: &Namespace, id: &SessionId) -> Result<Option<SessionRecord>> {
         let found = self.0.read_sessions(namespace, std::slice::from_ref(id)).await?;
-        Ok(found.into_iter().next().flatten())
+        found.into_iter().next().unwrap_or(Ok(None))
     }
 
-    async fn get_many(&self, namespace: &Namespace, ids: &[SessionId]) -> Result<Vec<Option<SessionRecord>>> {
+    async fn get_many(&self, namespace: &Namespace, ids: &[SessionId]) -> Result<Vec<Found>> {
         self.0.read_sessions(namespace, ids).await
     }
 
@@ -67,6 +67,11 @@ impl SessionStore for RoutedSessions {
 
     async fn list(&self, query: &SessionQuery) -> Result<SessionPage> {
         self.0.list_sessions(query).await
+    }
+
+    async fn reseal(&self, _: Option<&SessionCursor>, _: usize, _: bool) -> Result<Resealed> {
+        let detail = "each side seals its own sessions".to_owned();
+        Err(Error::Unsupported { backend: "routed", detail })
     }
 
     /// SQLite's, and degraded while DynamoDB does not answer or is not healthy.

@@ -11,7 +11,7 @@ use crate::domain::Namespace;
 use crate::domain::routing::{Side, session_bucket};
 use crate::domain::session::{SessionId, SessionRecord};
 use crate::store::sqlite::ledger::{self, Beside, Fenced, Known};
-use crate::store::{PutSession, Result, SessionCondition, SessionPutOutcome};
+use crate::store::{Error, Found, PutSession, Result, SessionCondition, SessionPutOutcome, dynamodb};
 
 /// How often a read begins anew because a session went from one side to the other under it.
 const TRIES: usize = 3;
@@ -32,7 +32,7 @@ impl Inner {
         self: &Arc<Self>,
         namespace: &Namespace,
         ids: &[SessionId],
-    ) -> Result<Vec<Option<SessionRecord>>> {
+    ) -> Result<Vec<Found>> {
         for _ in 1..TRIES {
             if let Some(found) = self.try_read(namespace, ids, false).await? {
                 return Ok(found);
@@ -47,7 +47,7 @@ impl Inner {
         namespace: &Namespace,
         ids: &[SessionId],
         last: bool,
-    ) -> Result<Option<Vec<Option<SessionRecord>>>> {
+    ) -> Result<Option<Vec<Found>>> {
         let policy = self.in_force();
         let is_reachable = !self.remote.circuit.is_open();
         let known = self.database.known_sessions(namespace, ids).await?;
@@ -59,6 +59,10 @@ impl Inner {
         if read.iter().any(|one| one.plan == Read::Unreachable) {
             return Err(self.refuse(OPERATION));
         }
+        if read.iter().any(|one| one.plan == Read::Unasked) {
+            self.count(OPERATION, Side::Dynamodb, "refused");
+            return Err(self.unasked());
+        }
         let here = async {
             let held = |one: &&One<'_>| one.known.held.is_some();
             let ids: Vec<SessionId> = read.iter().filter(held).map(|one| one.id.clone()).collect();
@@ -68,27 +72,32 @@ impl Inner {
         let (mut here, mut there) = (here?.into_iter(), there.map(Vec::into_iter));
         let mut found = Vec::with_capacity(read.len());
         for one in read {
-            let own = one.known.held.and_then(|_| here.next()).flatten();
-            if own.is_none() && one.known.held.is_some() && !last {
+            let own = one.known.held.and_then(|_| here.next()).unwrap_or(Ok(None));
+            if own == Ok(None) && one.known.held.is_some() && !last {
                 return Ok(None);
             }
             found.push(match one.plan {
-                Read::Local => self.answered(own, Side::Sqlite, "owner"),
-                Read::LocalQueued => self.answered(own, Side::Sqlite, "queued"),
-                Read::LocalFallback => self.answered(own, Side::Sqlite, "fallback"),
-                Read::Absent | Read::Unreachable => self.answered(None, Side::Sqlite, "owner"),
-                Read::RemoteElseAbsent | Read::NewerElseLocal | Read::RemoteElseError => match &mut there {
+                Read::Local => self.counted(own, Side::Sqlite, "owner"),
+                Read::LocalQueued => self.counted(own, Side::Sqlite, "queued"),
+                Read::LocalFallback => self.counted(own, Side::Sqlite, "fallback"),
+                Read::Absent | Read::Unasked | Read::Unreachable => {
+                    self.counted(Ok(None), Side::Sqlite, "owner")
+                }
+                Read::RemoteElseUnasked | Read::NewerElseLocal | Read::RemoteElseError => match &mut there {
                     Ok(there) => {
-                        let other = there.next().flatten();
-                        self.newer_of(namespace, &one, own, other, policy.generation)
+                        let other = there.next().unwrap_or(Ok(None));
+                        self.readable_of(namespace, &one, (own, other), policy.generation)
                     }
-                    Err(_) if own.is_some() => self.answered(own, Side::Sqlite, "fallback"),
-                    Err(_) if one.owner == Side::Sqlite || one.known.is_deleted() => {
-                        self.answered(None, Side::Sqlite, "refused")
-                    }
+                    Err(_) if own != Ok(None) => self.counted(own, Side::Sqlite, "fallback"),
                     Err(error) => {
                         self.count(OPERATION, Side::Dynamodb, "refused");
-                        return Err(error.clone());
+                        let is_unasked = one.owner == Side::Sqlite || one.known.is_deleted();
+                        return Err(match error {
+                            // There is one, and nobody can read it.
+                            Error::Corrupt { .. } => error.clone(),
+                            _ if is_unasked => Error::unasked(dynamodb::BACKEND, error),
+                            _ => error.clone(),
+                        });
                     }
                 },
             });
@@ -97,13 +106,9 @@ impl Inner {
     }
 
     /// What DynamoDB has of those that it is to be asked for.
-    async fn read_there(
-        &self,
-        namespace: &Namespace,
-        read: &[One<'_>],
-    ) -> Result<Vec<Option<SessionRecord>>> {
+    async fn read_there(&self, namespace: &Namespace, read: &[One<'_>]) -> Result<Vec<Found>> {
         let asked = |one: &&One<'_>| {
-            matches!(one.plan, Read::RemoteElseAbsent | Read::NewerElseLocal | Read::RemoteElseError)
+            matches!(one.plan, Read::RemoteElseUnasked | Read::NewerElseLocal | Read::RemoteElseError)
         };
         let ids: Vec<SessionId> = read.iter().filter(asked).map(|one| one.id.clone()).collect();
         let owns_some = read.iter().filter(asked).any(|one| one.owner == Side::Dynamodb);
@@ -111,8 +116,37 @@ impl Inner {
         let remote = &self.remote;
         match ids.as_slice() {
             [] => Ok(Vec::new()),
-            [id] => Ok(vec![remote.ask(patience, remote.sessions.get(namespace, id)).await?]),
+            [id] => match remote.ask(patience, remote.sessions.get(namespace, id)).await {
+                Err(error) if !error.is_of_one() => Err(error),
+                found => Ok(vec![found]),
+            },
             ids => remote.ask_many(patience, ids.len(), remote.sessions.get_many(namespace, ids)).await,
+        }
+    }
+
+    /// The one that counts of those that can be read. One that cannot is what counts unless the other side is known to
+    /// have none that is older.
+    fn readable_of(
+        self: &Arc<Self>,
+        namespace: &Namespace,
+        one: &One<'_>,
+        (own, other): (Found, Found),
+        generation: u64,
+    ) -> Found {
+        match (own, other) {
+            (Ok(own), Ok(other)) => Ok(self.newer_of(namespace, one, own, other, generation)),
+            (Err(error), Ok(Some(other))) => {
+                let version = other.session.version;
+                let is_newest = one.known.held.is_none_or(|held| version == held || beats(version, held));
+                let found =
+                    if is_newest && admits(&one.known, version) { Ok(Some(other)) } else { Err(error) };
+                self.counted(found, Side::Dynamodb, "other")
+            }
+            // How new the one is that cannot be read is not known: the owner's counts.
+            (Ok(own), Err(_)) if own.is_some() && one.owner == Side::Sqlite => {
+                self.counted(Ok(own), Side::Sqlite, "owner")
+            }
+            (_, Err(error)) | (Err(error), Ok(None)) => self.counted(Err(error), one.owner, "owner"),
         }
     }
 
@@ -134,17 +168,17 @@ impl Inner {
                 if other.is_some() || !own.session.is_expired(self.clock.now()) {
                     self.copy_session_there(namespace, one.id);
                 }
-                self.answered(Some(own), Side::Sqlite, "other")
+                self.counted(Some(own), Side::Sqlite, "other")
             }
             (_, Some(other)) if one.owner == Side::Sqlite => {
                 self.copy_session_here(namespace, &other, generation);
-                self.answered(Some(other), Side::Dynamodb, "other")
+                self.counted(Some(other), Side::Dynamodb, "other")
             }
-            (_, other) => self.answered(other, one.owner, "owner"),
+            (_, other) => self.counted(other, one.owner, "owner"),
         }
     }
 
-    fn answered(&self, found: Option<SessionRecord>, side: Side, reason: &str) -> Option<SessionRecord> {
+    fn counted<T>(&self, found: T, side: Side, reason: &str) -> T {
         self.count(OPERATION, side, reason);
         found
     }

@@ -14,7 +14,9 @@ use crate::domain::session::SessionId;
 use crate::domain::{Namespace, Version};
 use crate::store::sqlite::ledger::outbox::{Queued, Tried};
 use crate::store::sqlite::ledger::{self, Beside, Fenced, Known};
-use crate::store::{PutSession, Result, SessionCondition, SessionDeleteOutcome, SessionPutOutcome};
+use crate::store::{
+    Error, PutSession, Result, SessionCondition, SessionDeleteOutcome, SessionPutOutcome, dynamodb,
+};
 
 const PUT: &str = "session_put";
 const DELETE: &str = "session_delete";
@@ -189,14 +191,17 @@ impl Inner {
         let is_conditional = condition != SessionCondition::Any;
         match self.plan_session(namespace, id, is_conditional, true, policy) {
             Write::LocalAndQueue | Write::LocalAndFloor => {
-                match self.bring_session_here(namespace, id, &known, policy).await? {
-                    Fenced::Outdated => return Ok(Fenced::Outdated),
+                match self.bring_session_here(namespace, id, &known, policy).await {
+                    Ok(Fenced::Outdated) => return Ok(Fenced::Outdated),
                     // Nobody has to be told.
-                    Fenced::Done(Brought::Nothing) => {
+                    Ok(Fenced::Done(Brought::Nothing)) => {
                         self.count(DELETE, Side::Sqlite, "owner");
                         return Ok(Fenced::Done(SessionDeleteOutcome::Absent));
                     }
-                    Fenced::Done(Brought::Known) => {}
+                    Ok(Fenced::Done(Brought::Known)) => {}
+                    // Whatever DynamoDB has, it will be told.
+                    Err(Error::Unasked { .. }) if !is_conditional => {}
+                    Err(error) => return Err(error),
                 }
                 self.delete_session_here(namespace, id, condition, policy, "owner").await
             }
@@ -293,7 +298,8 @@ impl Inner {
         })
     }
 
-    /// Before SQLite judges: what it knows nothing of may be in DynamoDB, from when that owned it.
+    /// Before SQLite judges: what it knows nothing of may be in DynamoDB, from when that owned it. Where that cannot be asked
+    /// nobody can judge.
     async fn bring_session_here(
         &self,
         namespace: &Namespace,
@@ -301,8 +307,13 @@ impl Inner {
         known: &Known,
         policy: &InForce,
     ) -> Result<Fenced<Brought>> {
-        if !is_uncertain(known) || self.remote.circuit.is_open() {
+        // A write that was begun there and that nobody has seen the end of was never acknowledged.
+        let may_go_without = known.held.is_some() || known.is_deleted();
+        if !is_uncertain(known) || (may_go_without && self.remote.circuit.is_open()) {
             return Ok(Fenced::Done(Brought::Known));
+        }
+        if self.remote.circuit.is_open() {
+            return Err(self.unasked());
         }
         match self.remote.ask(Patience::Other, self.remote.sessions.get(namespace, id)).await {
             Ok(Some(record)) if admits(known, record.session.version) => {
@@ -315,10 +326,12 @@ impl Inner {
             }
             Ok(None) if *known == Known::default() => Ok(Fenced::Done(Brought::Nothing)),
             Ok(_) => Ok(Fenced::Done(Brought::Known)),
-            Err(error) => {
+            Err(error) if may_go_without => {
                 tracing::debug!(%error, "a condition is judged by what SQLite has");
                 Ok(Fenced::Done(Brought::Known))
             }
+            Err(error @ Error::Corrupt { .. }) => Err(error),
+            Err(error) => Err(Error::unasked(dynamodb::BACKEND, &error)),
         }
     }
 

@@ -5,10 +5,13 @@ mod leases;
 mod model;
 
 use super::testing::{Street, Weather, policy};
-use crate::domain::routing::{Force, OnOwnerFailure, Policy};
+use crate::domain::routing::{Force, OnOwnerFailure, Policy, Side};
 use crate::domain::{Timestamp, Version};
 use crate::store::conformance::{at, key, put, text_of};
-use crate::store::{Condition, DeleteOutcome, Error, GetOptions, Look, PutOutcome, ResultStore, Source, Via};
+use crate::store::sqlite::ledger::outbox::Queued;
+use crate::store::{
+    Condition, DeleteOutcome, Error, GetOptions, Look, Put, PutOutcome, ResultStore, Seen, Source, Via,
+};
 
 const URL: &str = "https://example.com/";
 
@@ -52,6 +55,23 @@ async fn the_owner_gets_what_is_written_and_answers() {
     assert_eq!(on(&street.here).await, None, "what is older is gone before the write is acknowledged");
     let created = street.across.store.get(&key(URL), GetOptions::default()).await.expect("read");
     assert_eq!(created.expect("there").entry.meta.created_at, at(10), "the time of creation has moved along");
+}
+
+#[tokio::test]
+async fn what_is_replaced_after_ownership_moved_is_not_created() {
+    for dual_write in [false, true] {
+        let street = Street::new(policy(0, false)).await;
+        street.routed.put(put(&key(URL), "a", 10)).await.expect("stored");
+        street.set(policy(100, dual_write)).await;
+        let again = street.routed.put(put(&key(URL), "b", 11)).await;
+        assert_eq!(again, Ok(PutOutcome::Replaced), "dual {dual_write}");
+        street.relay().await;
+        street.set(policy(0, dual_write)).await;
+        let back = street.routed.put(put(&key(URL), "c", 12)).await;
+        // Of what only DynamoDB has, SQLite knows nothing, and it asks nobody before it stores what it owns.
+        let expected = if dual_write { PutOutcome::Replaced } else { PutOutcome::Created };
+        assert_eq!(back, Ok(expected), "dual {dual_write}");
+    }
 }
 
 #[tokio::test]
@@ -147,6 +167,80 @@ async fn a_write_whose_owner_is_away_is_queued_and_delivered() {
 }
 
 #[tokio::test]
+async fn what_is_stored_while_its_row_is_settled_is_not_deleted_across() {
+    let street = Street::new(policy(0, true)).await;
+    street.routed.delete(&key(URL), Version::first_of(at(10)), Condition::Any).await.expect("deleted");
+    street.set(policy(0, false)).await;
+    // A put that leaves no row, but a tombstone of its own version, which is no deletion.
+    let stored_meanwhile = async {
+        street.routed.put(put(&key(URL), "a", 11)).await.expect("stored");
+    };
+    let settling = Queued::Result(key(URL));
+    street.amid(1, street.routed.settle(&settling), stored_meanwhile).await.expect("settled");
+    let look = street.across.store.look(&key(URL), GetOptions::default()).await;
+    assert!(matches!(look, Ok(Look::Deleted(version)) if version == Version::first_of(at(10))), "{look:?}");
+    for percent in [100, 0] {
+        street.set(policy(percent, false)).await;
+        assert_eq!(read(&street).await.map(|(text, ..)| text).as_deref(), Some("a"), "at {percent} %");
+    }
+}
+
+#[tokio::test]
+async fn a_look_up_shows_what_is_replaced_while_it_looks() {
+    let street = Street::new(policy(100, false)).await;
+    street.routed.put(put(&key(URL), "a", 10)).await.expect("stored");
+    street.set(policy(100, true)).await;
+    let replaced_meanwhile = async {
+        street.routed.put(put(&key(URL), "b", 11)).await.expect("stored");
+    };
+    let keys = [key(URL)];
+    let found = street.amid(1, street.routed.get_metas(&keys), replaced_meanwhile).await.expect("an answer");
+    let found = found[0].as_ref().expect("it was there all the time");
+    assert!([at(10), at(11)].contains(&found.updated_at), "{found:?}");
+}
+
+#[tokio::test]
+async fn a_deletion_that_arrives_after_its_answer_was_given_up_reaches_both_sides() {
+    for dual_write in [false, true] {
+        let reject = Policy { on_owner_failure: OnOwnerFailure::Reject, ..policy(100, dual_write) };
+        let street = Street::new(policy(0, true)).await;
+        street.routed.put(put(&key(URL), "a", 10)).await.expect("stored");
+        street.relay().await;
+        street.set(reject).await;
+        street.across.set(Weather::Late);
+        let version = street.clock.next_version();
+        street.routed.delete(&key(URL), version, Condition::Any).await.expect_err("no answer");
+        street.across.set(Weather::Fair);
+        street.rest().await;
+        assert_eq!(street.relay_now().await, 0, "nothing is known of it yet");
+        assert_eq!(read(&street).await.map(|(text, ..)| text).as_deref(), Some("a"));
+        assert_eq!(street.across.arrive().await, 1);
+        street.clock.set(street.clock.now().plus_secs(100));
+        assert_eq!(street.relay_now().await, 1);
+        assert_eq!((on(&street.here).await, on(&street.across.store).await), (None, None));
+    }
+}
+
+#[tokio::test]
+async fn a_write_that_was_judged_and_refused_leaves_no_row() {
+    for dual_write in [false, true] {
+        let street = Street::new(policy(0, true)).await;
+        street.routed.put(put(&key(URL), "a", 10)).await.expect("stored");
+        street.relay().await;
+        street.set(policy(100, dual_write)).await;
+        let unmet = Condition::Version(Version::first_of(at(5)));
+        let refused = Put { condition: unmet.clone(), ..put(&key(URL), "b", 11) };
+        assert_eq!(street.routed.put(refused).await, Ok(PutOutcome::ConditionFailed));
+        let version = Version::first_of(at(12));
+        let deleted = street.routed.delete(&key(URL), version, unmet).await;
+        assert_eq!(deleted, Ok(DeleteOutcome::ConditionFailed));
+        street.rest().await;
+        street.relay_now().await;
+        assert_eq!(street.here.outbox_status().await.expect("read").queued, 0, "dual {dual_write}");
+    }
+}
+
+#[tokio::test]
 async fn a_write_that_may_not_be_queued_changes_nothing() {
     let reject = |dual_write| Policy { on_owner_failure: OnOwnerFailure::Reject, ..policy(100, dual_write) };
     for dual_write in [false, true] {
@@ -213,9 +307,10 @@ async fn without_its_owner_a_key_is_read_from_the_other_side_or_not_at_all() {
     street.across.set(Weather::Down);
     let unknown = street.routed.get(&key(URL), GetOptions::default()).await;
     assert!(matches!(unknown, Err(Error::Unavailable { .. })), "{unknown:?}");
-    // What SQLite owns is its own to tell.
+    // SQLite, which owns it now, has none, and cannot know what DynamoDB has.
     street.set(Policy { force: Force::Sqlite, ..policy(100, false) }).await;
-    assert_eq!(read(&street).await, None);
+    let unknown = street.routed.get(&key(URL), GetOptions::default()).await;
+    assert!(matches!(unknown, Err(Error::Unasked { .. })), "{unknown:?}");
     street.across.set(Weather::Fair);
     assert_eq!(read(&street).await, there("a", Via::Other));
 }
@@ -237,11 +332,81 @@ async fn many_keys_are_looked_up_on_both_sides_at_once() {
         }
     }
     street.across.set(Weather::Down);
-    street.set(policy(50, false)).await;
-    let metas = street.routed.get_metas(&keys).await.expect("an answer all the same");
-    for (key, meta) in keys.iter().zip(&metas) {
-        let is_here = street.here.get(key, GetOptions::default()).await.expect("read").is_some();
-        assert_eq!(meta.is_some(), is_here, "{}", key.url());
+    let gone = &keys[0];
+    street.set(policy(0, false)).await;
+    street.routed.delete(gone, Version::first_of(at(100)), Condition::Any).await.expect("deleted");
+    for percent in [0, 50, 100] {
+        street.set(policy(percent, false)).await;
+        let seen = street.routed.survey(&keys).await.expect("an answer all the same");
+        for (key, seen) in keys.iter().zip(&seen) {
+            let is_here = street.here.get(key, GetOptions::default()).await.expect("read").is_some();
+            let owner = policy(percent, false).owner(key.id().bucket());
+            let is_right = match (owner, is_here) {
+                _ if key == gone => matches!(seen, Seen::Told(Look::Deleted(_))),
+                (Side::Sqlite, true) => matches!(seen, Seen::Told(Look::Entry(_))),
+                (Side::Dynamodb, true) => matches!(seen, Seen::Unconfirmed(_, Source::Sqlite)),
+                (_, false) => matches!(seen, Seen::Unknown),
+            };
+            assert!(is_right, "{} of {owner} at {percent} %: {seen:?}", key.url());
+        }
+        let metas = street.routed.get_metas(&keys).await;
+        assert!(matches!(metas, Err(Error::Unasked { .. })), "who needs all of them is told so: {metas:?}");
+    }
+}
+
+/// What SQLite, which owns a key, cannot know while DynamoDB is away is not taken for absent: neither by a read, nor by a
+/// condition, nor by a session.
+#[tokio::test]
+async fn what_is_only_unseen_is_not_judged() {
+    use crate::domain::session::SessionId;
+    use crate::store::conformance::session;
+    use crate::store::{PutSession, SessionCondition, SessionDeleteOutcome, SessionPutOutcome, SessionStore};
+    let is_unasked = |error: Option<Error>| matches!(error, Some(Error::Unasked { .. }));
+    for (weather, dual_write) in
+        [(Weather::Down, false), (Weather::Down, true), (Weather::Silent, false), (Weather::Silent, true)]
+    {
+        let place = format!("{weather:?}, dual writes {dual_write}");
+        let street = Street::new(policy(0, dual_write)).await;
+        street.across.set(weather);
+        let etag = put(&key(URL), "a", 10).meta.etag;
+        for condition in [
+            Condition::Absent(at(10)),
+            Condition::Present,
+            Condition::Matches(vec![etag]),
+            Condition::Version(Version::first_of(at(9))),
+        ] {
+            let given = crate::store::Put { condition: condition.clone(), ..put(&key(URL), "a", 10) };
+            assert!(is_unasked(street.routed.put(given).await.err()), "{place}: put {condition:?}");
+            let version = Version::first_of(at(10));
+            let deleted = street.routed.delete(&key(URL), version, condition.clone()).await;
+            assert!(is_unasked(deleted.err()), "{place}: delete {condition:?}");
+        }
+        assert!(is_unasked(street.routed.get(&key(URL), GetOptions::default()).await.err()), "{place}");
+        // What is known to be deleted is known not to be there: whatever DynamoDB has is older.
+        street.routed.delete(&key(URL), Version::first_of(at(11)), Condition::Any).await.expect("deleted");
+        let created = crate::store::Put { condition: Condition::Absent(at(12)), ..put(&key(URL), "b", 12) };
+        assert_eq!(street.routed.put(created).await, Ok(PutOutcome::Created), "{place}");
+        let matching = crate::store::Put { condition: Condition::Present, ..put(&key(URL), "c", 13) };
+        assert_eq!(street.routed.put(matching).await, Ok(PutOutcome::Replaced), "{place}: what it holds");
+
+        let (sessions, id) = (street.routed.sessions(), SessionId::new("s-1").expect("an id"));
+        let space = crate::domain::Namespace::default();
+        assert!(is_unasked(sessions.get(&space, &id).await.err()), "{place}");
+        let new = |second, condition| PutSession {
+            namespace: space.clone(),
+            record: session("s-1", second),
+            condition,
+        };
+        let created = sessions.put(new(20, SessionCondition::Absent(at(20)))).await;
+        assert!(is_unasked(created.err()), "{place}");
+        let deleted = sessions.delete(&space, &id, SessionCondition::Version(Version::first_of(at(9)))).await;
+        assert!(is_unasked(deleted.err()), "{place}");
+        let deleted = sessions.delete(&space, &id, SessionCondition::Any).await;
+        assert!(matches!(deleted, Ok(SessionDeleteOutcome::Absent)), "{place}: {deleted:?}");
+        assert!(matches!(sessions.get(&space, &id).await, Ok(None)), "{place}: known to be gone");
+        let later = street.clock.now().as_secs() + 100;
+        let created = sessions.put(new(later, SessionCondition::Absent(at(later)))).await;
+        assert!(matches!(created, Ok(SessionPutOutcome::Created)), "{place}: {created:?}");
     }
 }
 

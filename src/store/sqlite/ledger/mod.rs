@@ -7,12 +7,14 @@ pub mod jobs;
 pub mod outbox;
 pub mod policy;
 mod queue;
+mod router;
 mod terms;
 pub(super) mod tombstone;
 pub mod walk;
 mod write;
 
 pub(super) use policy::generation;
+pub(super) use router::{remember_router, was_routed};
 pub(super) use terms::{Limits, Terms};
 
 use std::sync::Arc;

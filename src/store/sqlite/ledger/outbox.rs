@@ -1,15 +1,37 @@
 //! The outbox: writes that DynamoDB has yet to get, at most one a key, in the order in which they came.
 
+use std::path::{Path, PathBuf};
+
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::queue;
 use crate::domain::session::SessionId;
 use crate::domain::{Key, KeyId, Namespace, Timestamp, Version};
-use crate::store::sqlite::SqliteStore;
 use crate::store::sqlite::error::{corrupt, from_sqlite};
 use crate::store::sqlite::rows::{one, signed, time, total, unsigned};
 use crate::store::sqlite::writer::Totals;
+use crate::store::sqlite::{FILE_NAME, OpenError, SqliteStore, schema};
 use crate::store::{Error, Result};
+
+/// How many rows, parked ones included, wait in the database of a data directory, and where that is; none where there is no
+/// database. It is opened to be read only, also while another process has it open.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn left_in(data_dir: &Path) -> std::result::Result<Option<(u64, PathBuf)>, OpenError> {
+    let path = data_dir.join(FILE_NAME);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let connection = schema::open_reader(&path, 0)?;
+    let rows = connection.query_row(
+        "select coalesce(sum(value), 0) from totals where name in ('outbox', 'parked')",
+        [],
+        |row| unsigned(row, 0),
+    );
+    let rows = rows.map_err(|error| schema::describe(&path, &error))?;
+    Ok(Some((rows, path)))
+}
 
 /// What a row of the outbox is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +106,11 @@ pub enum Tried {
         due_at: Timestamp,
         /// What it said.
         error: String,
+    },
+    /// The other side has judged this version and does not take it. What else the row stands for is what SQLite has.
+    Refused {
+        /// The version that was refused.
+        version: Version,
     },
     /// Not to be tried again before somebody says so.
     Park {
@@ -270,6 +297,12 @@ fn row_of(row: &rusqlite::Row<'_>) -> Result<Row> {
     Ok(Row { seq, what: what.map_err(broken)?, version, enqueued_at, attempts, error })
 }
 
+/// Has a row that stands for version `?2` of a result stand for what SQLite has instead, due now.
+const REFUSED: &str = "update outbox set due_at = min(due_at, ?3), version = max(
+        coalesce((select version from results where results.id = ?1), 0),
+        coalesce((select version from tombstones where tombstones.id = ?1), 0))
+    where id = ?1 and version = ?2 and parked = 0";
+
 /// Writes down what came of trying one row.
 fn note(
     connection: &Connection,
@@ -286,6 +319,15 @@ fn note(
             connection
                 .prepare_cached("update outbox set due_at = min(due_at, ?2) where id = ?1")?
                 .execute((key, signed(now.as_millis())))?;
+        }
+        Tried::Refused { version } => {
+            connection.prepare_cached(REFUSED)?.execute((
+                key,
+                signed(version.as_u64()),
+                signed(now.as_millis()),
+            ))?;
+            // Where SQLite has nothing either, the row stands for nothing.
+            queue::settle(connection, totals, id, Version::default())?;
         }
         Tried::Later { due_at, error } => {
             connection

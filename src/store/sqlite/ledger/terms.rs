@@ -17,6 +17,8 @@ pub(in crate::store::sqlite) struct Limits {
     pub(in crate::store::sqlite) tombstone_seconds: u64,
     /// Rows that the outbox may have; 0 means no bound.
     pub(in crate::store::sqlite) outbox_rows: u64,
+    /// Whether a router was here and may come back.
+    pub(in crate::store::sqlite) waits_for_router: bool,
 }
 
 /// See above.
@@ -40,7 +42,9 @@ impl Terms {
         let limits = store.0.limits;
         let remembers = limits.tombstone_seconds > 0;
         let (clock, now) = (store.0.clock.clone(), store.0.clock.now());
-        let (beside, versioning) = (Beside::Nothing, Versioning::Fixed);
+        // What the other side has of older versions must not come back with the router.
+        let beside = if limits.waits_for_router { Beside::Floor } else { Beside::Nothing };
+        let versioning = Versioning::Fixed;
         Self { generation: None, beside, versioning, clock, remembers, now, limits }
     }
 
@@ -113,6 +117,14 @@ impl Terms {
         if self.remembers {
             let deletion = Tombstone { version, deleted: true };
             tombstone::raise(connection, id, deletion, (self.now, self.limits.tombstone_seconds))?;
+        }
+        if self.beside == Beside::Floor
+            && self.limits.waits_for_router
+            && queue::room(connection, totals, id, self.limits.outbox_rows)?.is_ok()
+        {
+            // Where there is no room the tombstone keeps the router from showing it, and others are told by a migration.
+            let write = queue::Write { version, came_at: self.now, due_at: self.now };
+            return queue::add(connection, totals, &what(), write);
         }
         self.outbox(connection, totals, what, id, version)
     }

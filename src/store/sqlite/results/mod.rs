@@ -19,7 +19,7 @@ use super::rows::{
 use crate::domain::{Entry, Key, Meta, Timestamp, Version};
 use crate::store::{
     Condition, Cursor, DeleteOutcome, Error, GetOptions, Heat, Hit, ListFilter, ListOrder, ListQuery, Look,
-    Page, Placed, Put, PutOutcome, Result, ResultStore, Source, Status, Versioning, Via,
+    Page, Placed, Put, PutOutcome, Result, ResultStore, Seen, Source, Status, Versioning, Via,
 };
 
 pub(super) use write::Existing;
@@ -47,6 +47,11 @@ impl ResultStore for SqliteStore {
 
     async fn look_metas(&self, keys: &[Key]) -> Result<Vec<Look<Meta>>> {
         self.find_looks(keys).await
+    }
+
+    async fn survey(&self, keys: &[Key]) -> Result<Vec<Seen>> {
+        // Of itself it has nothing to tell of deletions: they are nobody's matter but a router's.
+        Ok(self.find_metas(keys).await?.into_iter().map(|meta| Seen::Told(meta.into())).collect())
     }
 
     async fn get_metas(&self, keys: &[Key]) -> Result<Vec<Option<Meta>>> {

@@ -1,5 +1,6 @@
 //! The sessions contract on SQLite.
 
+mod reseal;
 mod write;
 
 use std::sync::Arc;
@@ -7,16 +8,16 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use rusqlite::{Connection, params_from_iter};
 
-use super::SqliteStore;
 use super::error::{corrupt, from_sqlite};
 use super::ledger::{Fenced, Terms};
 use super::rows::{blob, one, signed, unsigned};
+use super::{BACKEND, SqliteStore};
 use crate::domain::Namespace;
 use crate::domain::session::{SessionId, SessionRecord};
 use crate::store::seal::{SealError, Sealer};
 use crate::store::{
-    Error, PutSession, Result, SessionCondition, SessionCursor, SessionDeleteOutcome, SessionFilter,
-    SessionPage, SessionPutOutcome, SessionQuery, SessionStore, Status,
+    Error, Found, PutSession, Resealed, Result, SessionCondition, SessionCursor, SessionDeleteOutcome,
+    SessionFilter, SessionPage, SessionPutOutcome, SessionQuery, SessionStore, Status, Unreadable,
 };
 pub(super) use write::{DeleteSession, Stored};
 
@@ -27,10 +28,17 @@ impl SessionStore for SqliteStore {
         self.read(move |connection| get(connection, &sealer, &namespace, &id)).await
     }
 
-    async fn get_many(&self, namespace: &Namespace, ids: &[SessionId]) -> Result<Vec<Option<SessionRecord>>> {
+    async fn get_many(&self, namespace: &Namespace, ids: &[SessionId]) -> Result<Vec<Found>> {
         let (namespace, ids, sealer) = (namespace.clone(), ids.to_vec(), Arc::clone(&self.0.sealer));
-        self.read(move |connection| ids.iter().map(|id| get(connection, &sealer, &namespace, id)).collect())
-            .await
+        self.read(move |connection| {
+            let found = |id: &SessionId| match get(connection, &sealer, &namespace, id) {
+                // One that cannot be read must not hide the others.
+                Err(error) if !error.is_of_one() => Err(error),
+                found => Ok(found),
+            };
+            ids.iter().map(found).collect()
+        })
+        .await
     }
 
     async fn put(&self, put: PutSession) -> Result<SessionPutOutcome> {
@@ -43,13 +51,19 @@ impl SessionStore for SqliteStore {
         id: &SessionId,
         condition: SessionCondition,
     ) -> Result<SessionDeleteOutcome> {
-        let delete = DeleteSession { namespace: namespace.clone(), id: id.clone(), condition, version: None };
+        // A router that comes back must be told of it, also where the session is on the other side only.
+        let version = self.waits_for_router().then(|| self.0.clock.next_version());
+        let delete = DeleteSession { namespace: namespace.clone(), id: id.clone(), condition, version };
         self.delete_session_on(delete, Terms::plain(self)).await.map(Fenced::unbound)
     }
 
     async fn list(&self, query: &SessionQuery) -> Result<SessionPage> {
         let (query, sealer) = (query.clone(), Arc::clone(&self.0.sealer));
         self.read(move |connection| list(connection, &sealer, &query)).await
+    }
+
+    async fn reseal(&self, after: Option<&SessionCursor>, limit: usize, dry_run: bool) -> Result<Resealed> {
+        self.reseal_page(after, limit, dry_run).await
     }
 
     async fn status(&self) -> Result<Status> {
@@ -59,7 +73,16 @@ impl SessionStore for SqliteStore {
 
 #[expect(clippy::needless_pass_by_value, reason = "it is what map_err hands over")]
 pub(super) fn unreadable(error: SealError) -> Error {
-    corrupt(error.to_string())
+    error.into_error(BACKEND)
+}
+
+/// What a body says that is none.
+#[expect(clippy::needless_pass_by_value, reason = "it is what map_err hands over")]
+fn damaged(error: rusqlite::Error) -> Error {
+    match error {
+        rusqlite::Error::SqliteFailure(..) => from_sqlite(&error),
+        _ => corrupt(format!("the body of a session: {error}")),
+    }
 }
 
 fn get(
@@ -72,7 +95,7 @@ fn get(
         .prepare_cached("select body from sessions where namespace = ?1 and id = ?2")
         .map_err(|error| from_sqlite(&error))?;
     one(&mut statement, (namespace.as_str(), id.as_str()), |row| {
-        let body = blob(row, 0).map_err(|error| from_sqlite(&error))?;
+        let body = blob(row, 0).map_err(damaged)?;
         sealer.read(namespace, body).map_err(unreadable)
     })
 }
@@ -82,16 +105,38 @@ fn list(connection: &Connection, sealer: &Sealer, query: &SessionQuery) -> Resul
     let read = |error: rusqlite::Error| from_sqlite(&error);
     let mut statement = connection.prepare_cached(&sql).map_err(read)?;
     let mut rows = statement.query(params_from_iter(parameters)).map_err(read)?;
-    let mut page = SessionPage::default();
+    let (mut page, mut last, mut nameless) = (SessionPage::default(), None, 0);
     while let Some(row) = rows.next().map_err(read)? {
-        if page.items.len() == query.limit {
-            page.next = page.places.last().cloned();
+        if page.items.len() + page.unreadable.len() + nameless == query.limit {
+            page.next = last;
             break;
         }
         let position: (u64, i64) = (unsigned(row, 1).map_err(read)?, row.get(2).map_err(read)?);
-        page.places.push(SessionCursor([position.0.to_be_bytes(), position.1.to_be_bytes()].concat()));
-        let body = blob(row, 0).map_err(read)?;
-        page.items.push(sealer.read(&query.namespace, body).map_err(unreadable)?);
+        let place = SessionCursor([position.0.to_be_bytes(), position.1.to_be_bytes()].concat());
+        last = Some(place.clone());
+        let record = blob(row, 0)
+            .map_err(damaged)
+            .and_then(|body| sealer.read(&query.namespace, body).map_err(unreadable));
+        match record {
+            Ok(record) => {
+                page.items.push(record);
+                page.places.push(place);
+            }
+            // One that cannot be read must not hide the others.
+            Err(error) if error.is_of_one() => {
+                let id: String = row.get(3).map_err(read)?;
+                tracing::error!(id, %error, "a listing left out a session");
+                match SessionId::new(&id) {
+                    Ok(id) => {
+                        let namespace = query.namespace.clone();
+                        page.unreadable.push(Unreadable { namespace, id, error });
+                    }
+                    // Not even its name can be told.
+                    Err(_) => nameless += 1,
+                }
+            }
+            Err(error) => return Err(error),
+        }
     }
     Ok(page)
 }
@@ -103,7 +148,7 @@ fn list_sql(query: &SessionQuery) -> Result<(String, Vec<rusqlite::types::Value>
         SessionFilter::Project { .. } => "created_at",
         SessionFilter::Status { .. } => "expires_at",
     };
-    let mut sql = format!("select body, {by}, row from sessions where namespace = ?1");
+    let mut sql = format!("select body, {by}, row, id from sessions where namespace = ?1");
     let mut parameters: Vec<rusqlite::types::Value> = vec![query.namespace.as_str().to_owned().into()];
     let mut add = |condition: &str, value: rusqlite::types::Value| {
         parameters.push(value);

@@ -70,7 +70,7 @@ async fn reopening_keeps_everything() {
 #[tokio::test]
 async fn versions_go_on_after_reopening_with_a_clock_set_back() {
     let directory = directory();
-    let write: [(&str, u64); 3] = [("put", 5000), ("session", 6000), ("delete", 7000)];
+    let write: [(&str, u64); 3] = [("put", 1000), ("session", 2000), ("delete", 3000)];
     for (kind, second) in write {
         let version = Version::first_of(at(second));
         let store = open(directory.path());
@@ -86,6 +86,21 @@ async fn versions_go_on_after_reopening_with_a_clock_set_back() {
         assert!(clock.next_version() > version, "{kind}");
         drop(store);
     }
+}
+
+/// A version of hours ahead is of a wrong clock: what is stored then counts as later all the same.
+#[tokio::test]
+async fn what_is_stored_after_a_wrong_clock_was_set_right_is_later() {
+    let directory = directory();
+    let wrong = put(&url(1), "wrong", 1_000_000);
+    assert_eq!(put_result(&open(directory.path()), wrong.clone()).await, PutOutcome::Created);
+    let clock = Clock::manual(at(10));
+    let store = SqliteStore::open(&options(directory.path()), &clock, &Metrics::new()).expect("opens");
+    assert!(clock.next_version() < Version::first_of(at(20)), "its clock is right");
+    let placed = store.put_newest(put(&url(1), "right", 10)).await.expect("stored");
+    assert_eq!((placed.outcome, placed.version), (PutOutcome::Replaced, wrong.meta.version.next()));
+    let placed = store.delete_newest(&url(1), clock.next_version(), Condition::Any).await.expect("deleted");
+    assert_eq!(placed.outcome, DeleteOutcome::Deleted);
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use aws_smithy_mocks::{MockResponseInterceptor, Rule, RuleMode, create_mock_http
 
 use super::super::body::Place;
 use super::*;
-use crate::store::Error;
+use crate::store::{Error, Look, Seen};
 
 const TABLE: &str = "crawl4ai-results";
 
@@ -115,6 +115,31 @@ async fn a_batch_that_gets_nowhere_ends_at_its_deadline() {
     assert!(metrics.dynamodb_unprocessed.with_label_values(&["results"]).get() > 6);
 }
 
+#[tokio::test]
+async fn of_many_keys_those_are_told_that_dynamodb_answers() {
+    let (template, _) = answered(&[], 1000);
+    // Of each request every key but one is answered, and that one never.
+    let rule = mock!(Client::batch_get_item).then_compute_output(move |request| {
+        let asked = asked(request);
+        let is_stuck = |key: &&Item| key[URL].as_s().is_ok_and(|url| url.contains("/7"));
+        let found = asked.iter().filter(|key| !is_stuck(key)).map(|key| head(&template, key)).collect();
+        let stuck: Vec<Item> = asked.iter().filter(is_stuck).cloned().collect();
+        let answer = BatchGetItemOutput::builder().responses(TABLE, found);
+        if stuck.is_empty() { answer.build() } else { answer.unprocessed_keys(TABLE, left(&stuck)).build() }
+    });
+    let (store, _) = answered(&[&rule], 300);
+    let keys = keys(9);
+    let seen = store.survey(&keys).await.expect("in part");
+    for (key, seen) in keys.iter().zip(&seen) {
+        let is_told = matches!(seen, Seen::Told(Look::Entry(meta)) if meta.key == *key);
+        let is_unknown = matches!(seen, Seen::Unknown);
+        assert!(if key.url().contains("/7") { is_unknown } else { is_told }, "{}: {seen:?}", key.url());
+    }
+    assert!(seen.iter().any(|seen| matches!(seen, Seen::Unknown)), "{seen:?}");
+    let whole = store.get_metas(&keys).await.expect_err("who needs all of them is told so");
+    assert!(matches!(whole, Error::Throttled { .. }), "{whole}");
+}
+
 fn too_much() -> ProvisionedThroughputExceededException {
     let code = ErrorMetadata::builder().code("ProvisionedThroughputExceededException").build();
     ProvisionedThroughputExceededException::builder().message("too much").meta(code).build()
@@ -132,6 +157,8 @@ async fn throttling_is_told_apart() {
     let errors = [
         store.get(&page(), GetOptions::default()).await.map(drop),
         store.get_metas(&[page()]).await.map(drop),
+        // Where nothing is told at all that is an error.
+        store.survey(&[page()]).await.map(drop),
         store.put(put_now(&page(), "text", 10)).await.map(drop),
         store.status().await.map(drop),
     ];

@@ -146,8 +146,9 @@ async fn what_a_batch_leaves_over_is_asked_for_again() {
         .build();
     let (store, metrics) = mocked(&[described(), batches.clone()], Duration::from_secs(10));
     let found = store.get_many(&Namespace::default(), &["c", "b", "a"].map(id)).await.expect("found");
-    let ids = found.iter().map(|one| one.as_ref().map(|record| record.session.id.as_str()));
-    assert_eq!(ids.collect::<Vec<_>>(), [Some("c"), None, Some("a")]);
+    let name = |one: crate::store::Found| one.expect("readable").map(|record| record.session.id.to_string());
+    let ids = found.into_iter().map(name);
+    assert_eq!(ids.collect::<Vec<_>>(), [Some("c".to_owned()), None, Some("a".to_owned())]);
     assert_eq!(batches.num_calls(), 3);
     let text = metrics.render().expect("renders");
     assert!(text.contains(r#"dynamodb_unprocessed_keys_total{table="sessions"} 4"#), "{text}");

@@ -5,7 +5,8 @@ use serde_json::json;
 use super::super::super::item::{Item, read_text};
 use super::super::testing::{SessionsTable, Shape};
 use super::*;
-use crate::store::Error;
+use crate::config::{EncryptionKey, OlderKeys};
+use crate::store::{Error, SessionFilter, SessionQuery};
 
 fn with_credentials() -> SessionRecord {
     let mut record = session("s", 10);
@@ -60,7 +61,7 @@ async fn another_key_is_told_and_does_not_block() {
     let other = table.with_key("0b");
     let refused = other.get(&Namespace::default(), &id("s")).await.expect_err("another key");
     assert!(
-        matches!(&refused, Error::Corrupt { detail, .. } if detail.contains("under the key")),
+        matches!(&refused, Error::Sealed { detail, .. } if detail.contains("under the key")),
         "{refused}"
     );
     store_any(&other, with_credentials()).await;
@@ -79,4 +80,60 @@ async fn readable_in_wallcrawlers_tables() {
     assert_eq!(read_text(&item, "signingKey"), Some("hunter2"));
     assert!(!item.contains_key("sealed"));
     assert_eq!(get(&store, "s").await, with_credentials());
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_named_and_a_key_is_rotated() {
+    let Some(table) = SessionsTable::make(Shape::Own).await else { return };
+    let numbered = |number: u64| {
+        let mut record = with_credentials();
+        record.session.id = id(&format!("s{number}"));
+        record.session.project_id = Some("p".to_owned());
+        record
+    };
+    store_any(&table.with_key("0a"), numbered(1)).await;
+    for number in [2, 3] {
+        store_any(&table.with_key("0b"), numbered(number)).await;
+    }
+    let other = table.with_key("0b");
+    let ids = [id("s1"), id("s2"), id("none")];
+    let found = other.get_many(&Namespace::default(), &ids).await.expect("an answer");
+    assert!(matches!(found[0], Err(Error::Sealed { .. })), "{found:?}");
+    assert_eq!((&found[1], &found[2]), (&Ok(Some(numbered(2))), &Ok(None)));
+    let filter = SessionFilter::Project {
+        project_id: "p".to_owned(),
+        created_after: None,
+        created_before: None,
+        status: None,
+        ascending: true,
+    };
+    let namespace = Namespace::default();
+    let query = SessionQuery { namespace, filter, live_at: None, limit: 10, after: None };
+    let page = other.list(&query).await.expect("a page");
+    assert_eq!((page.items.len(), page.places.len(), page.unreadable.len()), (2, 2, 1));
+    assert_eq!(page.unreadable[0].id, id("s1"));
+
+    let rotated = table.reopened(|config| {
+        let older = ["0b", "0a"].map(|digits| digits.repeat(32));
+        config.sessions.encryption_key = EncryptionKey::from_hex(&"0c".repeat(32)).expect("64 digits");
+        config.sessions.older_encryption_keys = OlderKeys::from_hex(&older).expect("64 digits each");
+    });
+    for (dry_run, expected) in [(true, 3), (false, 3), (false, 0)] {
+        let (mut after, mut seen, mut resealed) = (None, 0, 0);
+        loop {
+            let page = rotated.reseal(after.as_ref(), 2, dry_run).await.expect("a page");
+            assert_eq!(page.unreadable, [], "dry run: {dry_run}");
+            seen += page.seen;
+            resealed += page.resealed;
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!((seen, resealed), (3, expected), "dry run: {dry_run}");
+    }
+    let current = table.with_key("0c");
+    for number in 1..=3 {
+        assert_eq!(get(&current, &format!("s{number}")).await, numbered(number), "not even its version");
+    }
 }

@@ -151,8 +151,8 @@ async fn an_endpoint_without_expiry_is_no_failure() {
     assert!(steps.iter().all(|step| step.action() != "time_to_live"), "{steps:?}");
 
     let findings = tables.check().await.unwrap();
-    let mut expiry = findings.iter().filter(|finding| finding.subject == "time_to_live");
-    assert!(expiry.all(|finding| finding.severity == Severity::Warning), "{findings:?}");
+    let mut about_ttl = findings.iter().filter(|finding| finding.subject == "time_to_live");
+    assert!(about_ttl.all(|finding| finding.severity == Severity::Warning), "{findings:?}");
     let probed = probe_tables(&tables.aws, &config::Config::default().dynamodb, at(0), false).await;
     assert!(probed.iter().all(|result| result.action != "dynamodb:DescribeTimeToLive"), "{probed:?}");
 }

@@ -119,7 +119,7 @@ impl Run {
                 let ids: Vec<_> = (0..KEYS).map(|key| id(&format!("s{key}"))).collect();
                 if let Ok(found) = sessions.get_many(&namespace, &ids).await {
                     for (key, found) in found.iter().enumerate() {
-                        self.saw(key, found.as_ref().map(version));
+                        self.saw(key, found.as_ref().expect("readable").as_ref().map(version));
                     }
                 }
             }

@@ -4,6 +4,7 @@ mod fence;
 mod model;
 mod outbox;
 mod previous;
+mod router;
 mod sessions;
 mod tombstones;
 mod tries;

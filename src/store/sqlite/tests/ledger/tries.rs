@@ -137,3 +137,23 @@ async fn a_damaged_row_does_not_hold_up_the_others() {
     let refused = store.outbox_row(url(2).id()).await.expect_err("damaged");
     assert!(matches!(&refused, Error::Corrupt { detail, .. } if detail.contains("letter")), "{refused}");
 }
+
+#[tokio::test]
+async fn a_row_of_a_refused_version_stands_for_what_is_there() {
+    let directory = directory();
+    let store = remembering(directory.path());
+    let intend = async |number: u64, second: u64| {
+        let intended = store.intend(Queued::Result(url(number)), version(second), at(1500));
+        intended.await.expect("noted");
+    };
+    put_at(&store, 10, Beside::Queue { due_at: at(1500) }).await;
+    intend(1, 20).await;
+    try_it(&store, 1, Tried::Refused { version: version(15) }).await;
+    assert_eq!(the_row(&store).await.version, version(20), "another write has made it grow");
+    try_it(&store, 1, Tried::Refused { version: version(20) }).await;
+    assert_eq!(due(&store, NOW, 10).await, [10], "it was queued before, and is due");
+    intend(2, 30).await;
+    try_it(&store, 2, Tried::Refused { version: version(30) }).await;
+    assert_eq!(outbox(&store).await.queued, 1, "nothing is there that a row could stand for");
+    recount(&connection(directory.path()));
+}

@@ -181,8 +181,7 @@ async fn shared(config: &Config, clock: &Clock, metrics: &Metrics) -> Result<Sto
 /// what waits for it in a database.
 fn check_outbox(config: &Config) -> Result<(), StartError> {
     let (rows, path) = match sqlite::left_in(&config.server.data_dir) {
-        Ok(None) => return Ok(()),
-        Ok(Some((0, _))) => return Ok(()),
+        Ok(None | Some((0, _))) => return Ok(()),
         Ok(Some(left)) => left,
         Err(error) => {
             tracing::warn!(%error, "whether writes for DynamoDB wait in the data directory cannot be seen");

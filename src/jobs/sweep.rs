@@ -70,7 +70,7 @@ impl Sweep {
             ),
             Some(Turn::Returned) => tracing::info!("the clock is back where it was expected"),
             Some(Turn::Outlasted) => {
-                tracing::warn!(now = %now, "the clock is believed: its jump has lasted a day")
+                tracing::warn!(now = %now, "the clock is believed: its jump has lasted a day");
             }
             None => {}
         }

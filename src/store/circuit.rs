@@ -163,7 +163,7 @@ impl Circuit {
             Ok(result) => result,
             Err(_) => {
                 let awaited = call.as_mut().take_value().and_then(RefCell::into_inner);
-                Err(self.out_of_patience(patience, awaited))
+                Err(self.out_of_patience(patience, awaited.as_ref()))
             }
         };
         ticket.told = true;
@@ -182,13 +182,13 @@ impl Circuit {
     }
 
     /// The error of a call that took too long: of the backend that was waited for.
-    fn out_of_patience(&self, patience: Duration, awaited: Option<Awaited>) -> Error {
-        let slow = awaited.as_ref().map_or(self, |awaited| &awaited.circuit);
+    fn out_of_patience(&self, patience: Duration, awaited: Option<&Awaited>) -> Error {
+        let slow = awaited.map_or(self, |awaited| &awaited.circuit);
         // Whoever counts the errors of the call itself has not seen its end.
         slow.0.timed_out.inc();
         let detail = format!("nothing within {} ms", patience.as_millis());
         let error = Error::Timeout { backend: slow.0.backend, detail };
-        if let Some(Awaited { circuit, on_trial }) = &awaited {
+        if let Some(Awaited { circuit, on_trial }) = awaited {
             circuit.failed(&error.to_string(), *on_trial);
         }
         error

@@ -245,6 +245,7 @@ impl Run {
         *self.done.entry(name).or_default() += 1;
     }
 
+    #[expect(clippy::too_many_lines, reason = "an arm for each operation")]
     fn page_step(&mut self, number: usize) {
         let (before, member, write) = (self.pages[number].clone(), self.fleet.any_member(), self.next());
         let mut after = before.clone();
@@ -604,6 +605,7 @@ fn hour_before(date: &str) -> String {
 }
 
 /// Has a fleet do its operations, and fails with what was wrong.
+#[expect(clippy::print_stderr, reason = "what a run did is its result")]
 fn run(name: &str, store: Store, clocks: &[&'static str], kills: bool) {
     // It brings its own store: once is enough.
     if !on_sqlite() {

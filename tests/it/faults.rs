@@ -186,9 +186,9 @@ fn the_same_content_heals_a_damaged_entry_whichever_way_it_comes() {
     }
     let server = Server::on(directory.path(), &[]);
     let lines = |target: &str, lines: &[serde_json::Value]| {
-        let body: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        let body: Vec<String> = lines.iter().map(|line| format!("{line}\n")).collect();
         let request = server.request("POST", target).header("content-type", "application/x-ndjson");
-        request.body(body).send().is(200)
+        request.body(body.concat()).send().is(200)
     };
     for number in 0..DAMAGES.len() {
         server.put(&result_of(&url("put", number), &[]), document.to_string()).is(200);

@@ -26,7 +26,7 @@ use super::dynamodb::DynamodbResults;
 use super::dynamodb::testing::{self, ResultsTable, SessionsShape, SessionsTable};
 use super::memory::MemoryStore;
 use super::metered::{Metered, MeteredLeases};
-use super::routed::testing::{Street, Weather, policy};
+use super::routed::testing::{Street, policy};
 use super::sqlite::SqliteStore;
 use super::tiered::Tiered;
 use super::{LeaseStore, ResultStore, SessionStore};
@@ -197,13 +197,6 @@ async fn routed_leases_over_dynamodb(policy: Policy) -> Option<Opened<dyn LeaseS
     let routed = street.over_others(Arc::new(MemoryStore::new()), Arc::new(MemoryStore::new()));
     let leases = routed.leases(Arc::new(street.here.clone()), Arc::new(store));
     Some(Opened::new(Arc::new(leases), (street, table)))
-}
-
-/// One whose owner is never there.
-async fn routed_leases_in_an_outage(policy: Policy) -> Opened<dyn LeaseStore> {
-    let street = Street::new(policy).await;
-    street.across.set(Weather::Down);
-    Opened::new(Arc::new(street.leases()), street)
 }
 
 /// Forced to one side.
@@ -381,7 +374,6 @@ lease_store_contract! {
     leases_routed_at_0: super::routed_leases(super::policy(0, false));
     leases_routed_at_50: super::routed_leases(super::policy(50, false));
     leases_routed_at_100: super::routed_leases(super::policy(100, true));
-    leases_routed_in_an_outage_at_0: super::routed_leases_in_an_outage(super::policy(0, false));
     leases_routed_over_dynamodb: super::routed_leases_over_dynamodb(super::policy(50, false));
 }
 

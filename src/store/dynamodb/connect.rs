@@ -21,7 +21,7 @@ use aws_sdk_dynamodb::types::ConsumedCapacity;
 use aws_sdk_s3::config::RequestChecksumCalculation;
 use aws_smithy_runtime_api::client::interceptors::context::{Error as AnyError, InterceptorContext};
 use aws_smithy_runtime_api::client::retries::classifiers::{ClassifyRetry, RetryAction};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::answers::ReadItems;
 use super::capacity::{Capacity, CountRetries, Operation, Table};
@@ -200,7 +200,8 @@ impl Aws {
     where
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
-        self.send(&self.0.turns, request).await
+        let _turn = self.turn(&self.0.turns).await?;
+        request.await.map_err(|error| Failure::of(&error))
     }
 
     /// As [`Aws::call`], to S3.
@@ -211,23 +212,16 @@ impl Aws {
     where
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
-        self.send(&self.0.s3_turns, request).await.map_err(Failure::of_s3)
+        let _turn = self.turn(&self.0.s3_turns).await.map_err(Failure::of_s3)?;
+        request.await.map_err(|error| Failure::of_s3(Failure::of(&error)))
     }
 
-    async fn send<T, E>(
-        &self,
-        turns: &Semaphore,
-        request: impl Future<Output = Result<T, SdkError<E>>>,
-    ) -> Result<T, Failure>
-    where
-        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
-    {
-        let turn = tokio::time::timeout(self.0.operation_timeout, turns.acquire());
-        let _turn = match turn.await {
-            Ok(turn) => turn.expect("the semaphore is never closed"),
-            Err(_) => return Err(Failure::no_turn()),
-        };
-        request.await.map_err(|error| Failure::of(&error))
+    /// The turn of one more request.
+    async fn turn<'t>(&self, turns: &'t Semaphore) -> Result<SemaphorePermit<'t>, Failure> {
+        match tokio::time::timeout(self.0.operation_timeout, turns.acquire()).await {
+            Ok(turn) => Ok(turn.expect("the semaphore is never closed")),
+            Err(_) => Err(Failure::no_turn()),
+        }
     }
 
     /// Counts what a request has consumed.

@@ -141,11 +141,11 @@ impl Inner {
         let named = |item: Item| name_of(&item).map(|partition| (partition, item));
         let found = found.into_iter().filter_map(named).collect();
         let Some(left) = left else { return Items { found, ..Items::default() } };
-        let names = match left.keys {
+        let unread = match left.keys {
             Some(keys) => keys.iter().filter_map(name_of).collect(),
             None => partitions.iter().cloned().collect(),
         };
-        Items { found, left: names, why: Some(self.error(left.failure)) }
+        Items { found, left: unread, why: Some(self.error(left.failure)) }
     }
 }
 

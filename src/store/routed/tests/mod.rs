@@ -176,7 +176,7 @@ async fn what_is_stored_while_its_row_is_settled_is_not_deleted_across() {
         street.routed.put(put(&key(URL), "a", 11)).await.expect("stored");
     };
     let settling = Queued::Result(key(URL));
-    street.amid(1, street.routed.settle(&settling), stored_meanwhile).await.expect("settled");
+    Box::pin(street.amid(1, street.routed.settle(&settling), stored_meanwhile)).await.expect("settled");
     let look = street.across.store.look(&key(URL), GetOptions::default()).await;
     assert!(matches!(look, Ok(Look::Deleted(version)) if version == Version::first_of(at(10))), "{look:?}");
     for percent in [100, 0] {

@@ -184,7 +184,7 @@ impl Run {
                 }
                 let mut came = Outcome::Nothing;
                 let meanwhile = async { came = act(street, inner, second).await };
-                let outcome = street.amid(calls, act(street, outer, first), meanwhile).await;
+                let outcome = Box::pin(street.amid(calls, act(street, outer, first), meanwhile)).await;
                 self.enter(came, &before);
                 self.enter(outcome, &before);
             }
@@ -289,10 +289,10 @@ proptest! {
                 relays: 0,
             };
             for step in steps {
-                run.step(step).await;
+                Box::pin(run.step(step)).await;
             }
             run.end().await;
         };
-        runtime.block_on(async { tokio::time::timeout(Duration::from_mins(1), run).await }).expect("in time");
+        runtime.block_on(async { tokio::time::timeout(Duration::from_mins(1), Box::pin(run)).await }).expect("in time");
     }
 }

@@ -131,12 +131,9 @@ pub(super) fn entry_of(row: &Row<'_>, key: Key) -> Result<(u64, Entry)> {
 }
 
 /// Whether what is stored under a key can be read.
-fn is_sound(connection: &Connection, key: &Key) -> rusqlite::Result<bool> {
-    match get(connection, key.clone()) {
-        Err(Error::Corrupt { .. }) => Ok(false),
-        // What else keeps it from being read keeps it from being written, too.
-        Ok(_) | Err(_) => Ok(true),
-    }
+fn is_sound(connection: &Connection, key: &Key) -> bool {
+    // What else keeps it from being read keeps it from being written, too.
+    !matches!(get(connection, key.clone()), Err(Error::Corrupt { .. }))
 }
 
 /// As [`get`]; where there is nothing, what the tombstone says, in the same transaction.

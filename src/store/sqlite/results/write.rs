@@ -150,13 +150,12 @@ impl Putting {
         self.put.meta.version = self.terms.version(self.given, newest(stored.as_ref(), tombstone));
         let meta = &self.put.meta;
         let outcome = match self.decide(stored.as_ref(), tombstone) {
-            PutOutcome::ConditionFailed if self.finds_damage(connection, stored.as_ref())? => {
+            PutOutcome::ConditionFailed if self.finds_damage(connection, stored.as_ref()) => {
                 PutOutcome::Replaced
             }
             outcome => outcome,
         };
-        let mends =
-            outcome == PutOutcome::Superseded && self.mends(connection, stored.as_ref(), tombstone)?;
+        let mends = outcome == PutOutcome::Superseded && self.mends(connection, stored.as_ref(), tombstone);
         let changes = matches!(outcome, PutOutcome::Created | PutOutcome::Replaced | PutOutcome::Refreshed);
         if changes && let Err(full) = self.terms.room(connection, totals, self.id)? {
             return Ok(Err(full));
@@ -193,12 +192,10 @@ impl Putting {
     }
 
     /// Whether a write that asks for no entry meets only one that cannot be read.
-    fn finds_damage(&self, connection: &Connection, stored: Option<&Existing>) -> rusqlite::Result<bool> {
-        let Some(stored) = stored else { return Ok(false) };
+    fn finds_damage(&self, connection: &Connection, stored: Option<&Existing>) -> bool {
+        let Some(stored) = stored else { return false };
         let asks_for_none = matches!(self.put.condition, Condition::Absent(_)) && self.put.frame.is_some();
-        Ok(asks_for_none
-            && self.put.meta.version > stored.version
-            && !is_sound(connection, &self.put.meta.key)?)
+        asks_for_none && self.put.meta.version > stored.version && !is_sound(connection, &self.put.meta.key)
     }
 
     /// Whether a write that comes too late is what the row should hold, and cannot be read to hold: the very write, or
@@ -208,11 +205,11 @@ impl Putting {
         connection: &Connection,
         stored: Option<&Existing>,
         tombstone: Option<Tombstone>,
-    ) -> rusqlite::Result<bool> {
-        let (Some(stored), meta) = (stored, &self.put.meta) else { return Ok(false) };
+    ) -> bool {
+        let (Some(stored), meta) = (stored, &self.put.meta) else { return false };
         let is_dead = tombstone.is_some_and(|tombstone| meta.version < tombstone.version);
         let is_its = stored.version == meta.version || stored.etag == Some(meta.etag);
-        Ok(self.put.frame.is_some() && !is_dead && is_its && !is_sound(connection, &meta.key)?)
+        self.put.frame.is_some() && !is_dead && is_its && !is_sound(connection, &meta.key)
     }
 
     /// Writes again what the row should hold. What is known since of the same content stays.

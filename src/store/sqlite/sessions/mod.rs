@@ -71,7 +71,6 @@ impl SessionStore for SqliteStore {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is what map_err hands over")]
 pub(super) fn unreadable(error: SealError) -> Error {
     error.into_error(BACKEND)
 }

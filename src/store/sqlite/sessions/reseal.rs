@@ -86,9 +86,9 @@ fn found(row: &Row<'_>, sealer: &Sealer) -> Result<Found> {
     let id = SessionId::new(&text(2)?).map_err(|error| corrupt(error.to_string()))?;
     let record = blob(row, 3).map_err(damaged).and_then(|body| {
         let record = sealer.read(&namespace, body).map_err(unreadable)?;
-        let sealed = sealed_part(body).map(String::from_utf8_lossy);
+        let secrets = sealed_part(body).map(String::from_utf8_lossy);
         let beside = Sealer::beside(body).map_err(unreadable)?;
-        Ok((record, sealer.standing(sealed.as_deref(), &beside)))
+        Ok((record, sealer.standing(secrets.as_deref(), &beside)))
     });
     match record {
         Err(error) if !error.is_of_one() => Err(error),

@@ -80,8 +80,7 @@ async fn the_router_of_an_earlier_release_is_known_by_what_it_left() {
         connection.execute("delete from totals where name = 'routed'", []).expect("no mark");
         connection.execute_batch(leave).expect("left");
         drop(connection);
-        let found = alone(directory.path(), 0).waits_for_router();
-        found
+        alone(directory.path(), 0).waits_for_router()
     };
     assert!(!unmarked(""));
     for leave in [

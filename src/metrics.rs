@@ -369,8 +369,10 @@ impl Metrics {
             self.relay_delay.with_label_values(&[kind]);
             RELAY_OUTCOMES.iter().for_each(|outcome| drop(self.relayed.with_label_values(&[kind, outcome])));
         }
-        self.circuit_state.with_label_values(&["dynamodb"]);
-        self.circuit_opened.with_label_values(&["dynamodb"]);
+        for backend in ["dynamodb", "s3"] {
+            self.circuit_state.with_label_values(&[backend]);
+            self.circuit_opened.with_label_values(&[backend]);
+        }
         SHADOW_RESULTS.iter().for_each(|result| drop(self.shadow_reads.with_label_values(&[result])));
         // Not `job`: Prometheus itself names a target's job so, and would rename the label to `exported_job`.
         for work in ["migrate", "verify"] {

@@ -230,6 +230,10 @@ def migration(board: Dashboard) -> None:
     states = {0: ("closed", "green"), 1: ("trial", "orange"), 2: ("open", "red")}
     board.panel("state-timeline", "Circuit breaker", "Whether an instance leaves a backend alone because it keeps failing.", [(of("circuit_state"), "{{backend}} {{instance}}")], "short", mappings=states)
     board.graph("Circuit breaker opened", "How often, in five minutes.", [(f"sum by (backend, instance) (increase({of('circuit_opened_total')}[5m]))", "{{backend}} {{instance}}")], "short")
+    clock = [(of("backend_clock_ahead_seconds"), "{{backend}} ahead of {{instance}}"), (of("backend_clock_uncertainty_seconds"), "give or take, {{instance}}")]
+    board.graph("Clock of a backend", "How far it is ahead of the instance's, and by how much that may be wrong.", clock, "s")
+    believed = {0: ("believed", "green"), 1: ("in doubt", "red")}
+    board.panel("state-timeline", "Clock of an instance", "In doubt after a jump of more than a day: what has expired by that alone is kept.", [(of("clock_doubted"), "{{instance}}")], "short", mappings=believed)
     rows = [(f"sum by (state) ({of('outbox_rows')})", "{{state}}"), (over("sum", of('outbox_limit_rows')), "limit")]
     board.graph("Outbox", "Rows that wait for DynamoDB, and those that are parked. At the limit writes are refused.", rows, "short", stacked=True, overrides=dashed("limit"))
     board.graph("Oldest row of the outbox", "How long a write has waited for DynamoDB.", [(of("outbox_oldest_seconds"), "{{instance}}")], "s", steps={300: "red"})

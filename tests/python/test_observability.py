@@ -29,7 +29,12 @@ RULES = PROMETHEUS / "crawlcache.rules.yml"
 UNIT_TESTS = sorted((PROMETHEUS / "tests").glob("*.yml"))
 
 # Families of which some or all label values come with use: their labels are those of the catalogue.
-ONLY_IN_USE = {"crawlcache_shadow_differences_total", "crawlcache_dynamodb_capacity_units_total"}
+ONLY_IN_USE = {
+    "crawlcache_shadow_differences_total",
+    "crawlcache_dynamodb_capacity_units_total",
+    "crawlcache_backend_clock_ahead_seconds",
+    "crawlcache_backend_clock_uncertainty_seconds",
+}
 
 # Families that no panel shows, and why.
 NOT_SHOWN: dict[str, str] = {}

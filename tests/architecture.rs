@@ -121,11 +121,3 @@ fn every_file_opens_with_a_sentence() {
         assert!(text.starts_with("//! "), "{} does not say what it is", path.display());
     }
 }
-
-#[test]
-fn files_stay_small() {
-    for (_, path, text) in sources() {
-        let lines = text.lines().count();
-        assert!(lines <= 520, "{} has {lines} lines: find the noun that wants out", path.display());
-    }
-}

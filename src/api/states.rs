@@ -320,16 +320,13 @@ pub(super) async fn lookup(
 /// The states of keys, in their order, counted. Only where the one result of a key is no answer the other is looked at.
 async fn states_of(api: &Api, accepted: &Accepted, keys: &[Key]) -> Result<Vec<KeyState>> {
     let judge = |key: &Key, seen: &Seen| -> std::result::Result<KeyState, Missed> {
-        let version = match seen {
-            Seen::Told(Look::Entry(meta)) | Seen::Unconfirmed(meta, _) => Some(meta.version),
-            Seen::Told(Look::Deleted(_) | Look::Absent) | Seen::Unknown => None,
-        };
+        let version = seen.meta().map(|meta| meta.version);
         if api.shared().damaged.has(key.id(), version) {
             return Err(Missed { version, ..Missed::DAMAGED });
         }
         let (meta, place) = match seen {
             Seen::Told(Look::Entry(meta)) => (meta, None),
-            Seen::Unconfirmed(meta, place) => (meta, Some(*place)),
+            Seen::Unconfirmed(meta, place) => (&**meta, Some(*place)),
             Seen::Told(Look::Deleted(_) | Look::Absent) => return Err(Missed::ABSENT),
             Seen::Unknown => return Err(Missed::UNKNOWN),
         };
@@ -372,13 +369,10 @@ async fn states_of(api: &Api, accepted: &Accepted, keys: &[Key]) -> Result<Vec<K
         for ((place, key), seen) in places.into_iter().zip(&second).zip(&seen) {
             let state = &mut states[place];
             let first = state.as_ref().err().and_then(|missed| missed.version);
-            match seen {
-                Seen::Told(Look::Entry(meta)) | Seen::Unconfirmed(meta, _) if !is_news(meta, first) => {
-                    continue;
-                }
-                // Of a failed result that is no answer nobody has to know.
-                Seen::Unknown if accepted.quality == Wanted::Good => continue,
-                _ => {}
+            // A failed result that is no answer need not be known.
+            let is_needless = matches!(seen, Seen::Unknown) && accepted.quality == Wanted::Good;
+            if is_needless || seen.meta().is_some_and(|meta| !is_news(meta, first)) {
+                continue;
             }
             let beside = judge(key, seen);
             *state = match (&*state, beside) {

@@ -151,13 +151,23 @@ impl<T> Look<T> {
 pub enum Seen {
     /// What there is, by the store that owns the key.
     Told(Look<Meta>),
-    /// An entry that the owner could not confirm: it may have a newer one, or none. And where this one is.
-    Unconfirmed(Meta, Source),
+    /// An entry that the owner could not confirm: it may have a newer one, or none. And where this one is. Boxed, so that
+    /// this is no larger than what is told, and many looks become this where they are.
+    Unconfirmed(Box<Meta>, Source),
     /// Nothing is known here, and a store that may have it could not be asked.
     Unknown,
 }
 
 impl Seen {
+    /// The entry, whether or not its owner has confirmed it.
+    pub fn meta(&self) -> Option<&Meta> {
+        match self {
+            Self::Told(Look::Entry(meta)) => Some(meta),
+            Self::Unconfirmed(meta, _) => Some(meta),
+            Self::Told(Look::Deleted(_) | Look::Absent) | Self::Unknown => None,
+        }
+    }
+
     /// What there is under each key, for a caller who has no use for a part of them.
     ///
     /// # Errors
@@ -168,7 +178,7 @@ impl Seen {
             .into_iter()
             .filter_map(|seen| match seen {
                 Self::Told(look) => Some(look),
-                Self::Unconfirmed(meta, _) => Some(Look::Entry(meta)),
+                Self::Unconfirmed(meta, _) => Some(Look::Entry(*meta)),
                 Self::Unknown => None,
             })
             .collect();

@@ -9,9 +9,7 @@ use crawlcache::auth::{Scope, Scopes};
 use serde_json::{Value, json};
 
 use crate::support::server::Setting;
-use crate::support::{
-    Answer, Request, Server, at, dynamodb_local, eventually, eventually_within, on_sqlite, result_of,
-};
+use crate::support::{Answer, Request, Server, at, dynamodb_local, eventually, on_sqlite, result_of};
 use crate::tokens::{token, with};
 
 const URL: &str = "https://example.com/";
@@ -385,9 +383,7 @@ fn crawl(servers: &[&Server]) -> usize {
 
 /// Asks again where too many ask at once.
 fn patiently(mut ask: impl FnMut() -> Answer) -> Answer {
-    eventually_within(Duration::from_mins(1), "there is room", || {
-        Some(ask()).filter(|answer| answer.status != 503)
-    })
+    eventually("there is room", || Some(ask()).filter(|answer| answer.status != 503))
 }
 
 #[test]

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::routing::{drain, is_due, set, work};
 use crate::support::documents::noise;
 use crate::support::server::variable;
-use crate::support::{Answer, PATIENCE, Server, dynamodb_local, eventually_within, result_of};
+use crate::support::{Answer, Server, dynamodb_local, eventually, result_of};
 
 /// Operations where the environment does not say how many.
 const OPERATIONS: u64 = 150;
@@ -191,7 +191,7 @@ impl Member {
         }
         let directory = tempfile::tempdir().expect("a temporary directory");
         let mut member = Self { kind, settings, directory, server: None, export: Vec::new() };
-        eventually_within(PATIENCE * 3, "its tables are there", || {
+        eventually("its tables are there", || {
             // Without an answer in time it starts without them.
             member.start();
             let began_without = |line: &String| line.contains("starting without");

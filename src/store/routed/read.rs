@@ -324,7 +324,7 @@ impl Inner {
                 // The owner has not spoken, or it has none and the other side could not be asked.
                 Seen::Unknown => {
                     seen[at] = match std::mem::replace(&mut seen[at], Seen::Unknown) {
-                        Seen::Told(Look::Entry(meta)) => Seen::Unconfirmed(meta, Source::Sqlite),
+                        Seen::Told(Look::Entry(meta)) => Seen::Unconfirmed(Box::new(meta), Source::Sqlite),
                         _ => Seen::Unknown,
                     };
                 }

@@ -363,7 +363,7 @@ impl Copies {
             if matches!(seen, Seen::Unknown)
                 && let Some(hit) = self.last_resort(key.id())
             {
-                *seen = Seen::Unconfirmed(hit.entry.meta.clone(), Source::Memory);
+                *seen = Seen::Unconfirmed(Box::new(hit.entry.meta.clone()), Source::Memory);
             }
         }
         seen

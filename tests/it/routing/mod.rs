@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::proxy::{Proxy, Weather};
 use crate::support::server::Setting;
-use crate::support::{Server, eventually_within, on_sqlite};
+use crate::support::{Server, eventually, on_sqlite};
 
 /// Whether this suite runs: it brings its own stores, so once is enough.
 pub(crate) fn is_due() -> bool {
@@ -43,7 +43,7 @@ pub(crate) fn routed(directory: &Path, proxy: &Proxy, prefix: &str, more: &[Sett
     let server = Server::on(directory, &[&settings[..], more].concat());
     if proxy.weather() == Weather::Fair {
         // On a busy machine the start does not wait until the tables are made.
-        eventually_within(std::time::Duration::from_mins(1), "DynamoDB is in use", || {
+        eventually("DynamoDB is in use", || {
             (server.metrics().of(r#"circuit_state{backend="dynamodb"}"#) == 0).then_some(())
         });
     }
@@ -69,9 +69,7 @@ pub(crate) fn try_set(address: SocketAddr, patch: &Value) -> std::io::Result<Val
 /// Waits until nothing is queued for DynamoDB any more; says how many rows are parked.
 pub(crate) fn drain(server: &Server) -> u64 {
     let rows = |state: &str| server.metrics().of(&format!("outbox_rows{{state=\"{state}\"}}"));
-    eventually_within(std::time::Duration::from_mins(1), "the outbox is empty", || {
-        (rows("queued") == 0).then_some(())
-    });
+    eventually("the outbox is empty", || (rows("queued") == 0).then_some(()));
     rows("parked")
 }
 
@@ -80,7 +78,7 @@ pub(crate) fn drain(server: &Server) -> u64 {
 pub(crate) fn work(server: &Server, kind: &str, options: &Value) -> Value {
     let begun = server.post("/v1/admin/work", &json!({"kind": kind, "options": options})).is(202).json();
     let target = format!("/v1/admin/work/{}", begun["id"].as_str().expect("an id"));
-    let done = eventually_within(std::time::Duration::from_mins(2), "the work is done", || {
+    let done = eventually("the work is done", || {
         let status = server.get(&target).is(200).json();
         (status["state"] != "running").then_some(status)
     });

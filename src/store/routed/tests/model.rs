@@ -126,7 +126,7 @@ async fn act(street: &Street, action: Action, second: u64) -> Outcome {
             let number = |meta: Meta| meta.updated_at.as_secs() - 2000;
             let told = seen.into_iter().enumerate().filter_map(|(key, seen)| match seen {
                 Seen::Told(look) => Some((key, look.entry().map(number))),
-                Seen::Unconfirmed(meta, _) => Some((key, Some(number(meta)))),
+                Seen::Unconfirmed(meta, _) => Some((key, Some(number(*meta)))),
                 Seen::Unknown => None,
             });
             Outcome::Saw(told.collect())

@@ -28,7 +28,7 @@ struct Inner {
 pub(super) type Result<T, E = Problem> = std::result::Result<T, E>;
 
 /// Every code with its status and title. The codes are part of the API.
-pub(super) const CODES: [(&str, u16, &str); 64] = [
+pub(super) const CODES: [(&str, u16, &str); 65] = [
     ("malformed_request", 400, "The request could not be read"),
     ("invalid_parameter", 400, "A parameter is missing, unknown or out of range"),
     ("invalid_url", 400, "The url cannot name a page"),
@@ -62,6 +62,7 @@ pub(super) const CODES: [(&str, u16, &str); 64] = [
     ("lease_lost", 409, "The lease is not the caller's any more"),
     ("lease_outdated", 409, "The lease does not allow this write any more"),
     ("write_conflict", 409, "Too many writers changed it at once"),
+    ("encryption_key_missing", 409, "There is no key to seal sessions under"),
     ("not_routed", 409, "The service keeps everything in one store"),
     ("routing_pinned", 409, "Something outside holds what would change"),
     ("work_running", 409, "Other work has to end first"),

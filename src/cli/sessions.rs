@@ -134,8 +134,8 @@ async fn alone(rotate: &RotateKey, global: &Global) -> Outcome<Report> {
     let given = path.map(|path| ("server.data_dir".to_owned(), path.to_string_lossy().into_owned()));
     let config = global.load(given.into_iter().collect())?.config;
     if !config.sessions.encryption_key.is_set() {
-        let detail = "there is no key to seal under: `sessions.encryption_key` is empty";
-        return Err(Failure::new(Exit::Failed, "not_supported", detail));
+        let detail = "there is no key to seal sessions under: `sessions.encryption_key` is empty";
+        return Err(Failure::new(Exit::Failed, "encryption_key_missing", detail.to_owned()));
     }
     let opened = Opened::open(&config, &Clock::system(), &Metrics::new()).await;
     let opened = opened.map_err(|error| Failure::new(Exit::Failed, "failed", chain(&error)))?;

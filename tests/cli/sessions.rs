@@ -62,6 +62,12 @@ fn a_key_is_rotated_with_a_service_and_without() {
     assert_eq!(counts(done), (json!(2), json!(2)));
     let server = serve(directory.path(), "0c", &[]);
     assert_eq!(counts(server.run(&rotate).expect(0)), (json!(2), json!(0)));
-    let keyless = command(&offline).output().expect("started");
-    assert_eq!(Done::from(keyless).expect(1).text(), "");
+    drop(server);
+
+    // There is nothing to seal under.
+    let keyless = command(&[&offline[..], &["--json"]].concat()).output().expect("started");
+    let server = Server::start(directory.path());
+    for refused in [Done::from(keyless), server.run(&rotate)] {
+        assert_eq!(refused.expect(1).error()["code"], "encryption_key_missing");
+    }
 }

@@ -76,7 +76,7 @@ impl UnreadableName {
         (status = 200, description = "What one page of sessions came to", body = RotateReport),
         (status = 400, description = "The cursor is none of this walk"),
         (status = 507, description = "No space is left"),
-        (status = 501, description = "There is no key: `sessions.encryption_key` is empty"),
+        (status = 409, description = "There is no key: `sessions.encryption_key` is empty"),
     ))]
 pub(super) async fn post(
     State(api): State<Api>,
@@ -87,8 +87,7 @@ pub(super) async fn post(
 ) -> Result<Json<RotateReport>> {
     let request: RotateRequest = json(&api, &headers, body).await?;
     if !api.config.sessions.encryption_key.is_set() {
-        let detail = "there is no key to seal under: `sessions.encryption_key` is empty";
-        return Err(Problem::new("not_supported", detail));
+        return Err(Problem::new("encryption_key_missing", "`sessions.encryption_key` is empty"));
     }
     let unknown =
         || Problem::new("invalid_cursor", "the cursor does not belong to this walk").with("field", "cursor");

@@ -121,11 +121,11 @@ mod tests {
     #[tokio::test]
     async fn what_was_not_needed_comes_back() {
         let purse = Purse::new(Some(10));
-        let begun = Instant::now();
         for _ in 0..50 {
             purse.spend(10.0, async {}).await;
+            let held = purse.limit.as_ref().expect("limited").held.lock().expect("unpoisoned").units;
+            assert!(held >= 9.99, "{held}");
         }
-        assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     }
 
     #[test]

@@ -90,12 +90,10 @@ fn who_waits_gets_the_page_when_it_is_stored() {
         (0..10).map(|_| in_background(server.request("GET", &asks(URL, &[("wait", "15")])))).collect();
     until_so_many_wait(&server, 10);
     assert_eq!(server.metrics().of("http_requests_in_flight"), 1, "the one that asks for metrics");
-    let begun = Instant::now();
     put(&server, &result_of(URL, &[]), &lease, "page").is(201);
     for answer in waiting {
         assert_eq!(answer.join().expect("answered").is(200).json()["html"], "page");
     }
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     assert_eq!(server.metrics().of(r"lease_wait_seconds_count"), 10);
 }
 
@@ -125,13 +123,7 @@ fn when_a_lease_is_given_up_the_next_one_gets_it() {
 fn a_lease_whose_holder_says_nothing_runs_out() {
     let server = Server::start(&[]);
     let first = won(&server.get(&result_of(URL, &[("lease", "1")])));
-    let begun = Instant::now();
     let second = won(&server.get(&asks(URL, &[("wait", "15")])));
-    assert!(
-        (Duration::from_millis(500)..Duration::from_secs(8)).contains(&begun.elapsed()),
-        "{:?}",
-        begun.elapsed()
-    );
     // The first one is only slow: it must not put its page in the place of a later one.
     let target = result_of(URL, &[]);
     put(&server, &target, &first, "late").problem(409, "lease_outdated");
@@ -332,11 +324,9 @@ fn who_waits_is_let_go_when_the_service_stops() {
     won(&server.get(&asks(URL, &[])));
     let waiting = in_background(server.request("GET", &asks(URL, &[("wait", "15")])));
     until_so_many_wait(&server, 1);
-    let begun = Instant::now();
     server.terminate();
     held(&waiting.join().expect("answered"));
     assert!(server.wait().success());
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }
 
 /// As many crawlers as a fleet has, over some services: each wants two of the pages and asks until it has them.

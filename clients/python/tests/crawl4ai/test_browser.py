@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from crawl4ai import AsyncWebCrawler, BrowserConfig
+from crawl4ai.models import CrawlResult
 from crawling import VERSION, config, status
 from site_ import html
 
@@ -104,6 +105,9 @@ def test_a_page_that_answers_404_or_blocks_is_never_kept_as_good(
     assert counts("stores", "failed") == 4
 
 
+@pytest.mark.skipif(
+    "redirected_status_code" not in CrawlResult.model_fields, reason="this Crawl4AI does not say how redirects end"
+)
 def test_an_error_at_the_end_of_redirects_does_not_replace_the_good_page(
     chromium: str, site: Any, cache: Any, counts: Any
 ) -> None:

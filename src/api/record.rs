@@ -15,7 +15,9 @@ use super::leases::{store_under, token};
 use super::listing::KnownValidators;
 use super::problem::{Problem, Result};
 use super::state::Api;
-use super::write::{Place, Terms, Times, TtlSource, Written, check_validator, keep, store_failed, ttl};
+use super::write::{
+    Place, Terms, Times, TtlSource, Written, check_validator, keep, store, store_failed, ttl,
+};
 use crate::domain::document::{Coding, Inflate, Projection, encode};
 use crate::domain::quality::{Guard, Quality, Why};
 use crate::domain::{Entry, Key, Namespace, Timestamp, Validators};
@@ -167,6 +169,10 @@ impl Record {
             // Failed it stays, whatever this service would make of it.
             let why = api.guard().of_facts(&encoded.facts).why().unwrap_or(Why::Blocked);
             return store_failed(api, op, &key, encoded, terms, Quality::Failed(why)).await;
+        }
+        if import {
+            // What is met here says what became of the line.
+            return store(api, op, key, encoded, terms).await;
         }
         store_under(api, lease, op, key, encoded, terms, None).await
     }

@@ -265,3 +265,115 @@ async fn import_line(
     // Stored by another caller since it was looked for.
     Ok(if restored.is_unmet() { "superseded" } else { restored.stored.outcome })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt;
+    use std::sync::Arc;
+
+    use async_trait::async_trait;
+
+    use crate::api::testing::{T0, ask, tokens};
+    use crate::api::{Api, Parts, router};
+    use crate::clock::Clock;
+    use crate::config::Config;
+    use crate::domain::{Key, Meta, Timestamp, Version};
+    use crate::metrics::Metrics;
+    use crate::store::conformance::put;
+    use crate::store::memory::MemoryStore;
+    use crate::store::{
+        Condition, DeleteOutcome, GetOptions, Hit, ListQuery, Look, Page, Placed, Put, PutOutcome, Result,
+        ResultStore, Status,
+    };
+
+    /// A store that knows each page to be deleted, and where another client stores it again as soon as that was said.
+    #[derive(Clone, Debug)]
+    struct Contested(MemoryStore);
+
+    impl fmt::Display for Contested {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("contested")
+        }
+    }
+
+    #[async_trait]
+    impl ResultStore for Contested {
+        async fn get(&self, key: &Key, options: GetOptions) -> Result<Option<Hit>> {
+            ResultStore::get(&self.0, key, options).await
+        }
+
+        async fn get_metas(&self, keys: &[Key]) -> Result<Vec<Option<Meta>>> {
+            self.0.get_metas(keys).await
+        }
+
+        async fn look(&self, key: &Key, _: GetOptions) -> Result<Look<Hit>> {
+            ResultStore::put(&self.0, put(key, "another's", T0)).await?;
+            Ok(Look::Deleted(Version::first_of(Timestamp::from_secs(T0))))
+        }
+
+        async fn put(&self, _: Put) -> Result<PutOutcome> {
+            Ok(PutOutcome::Superseded)
+        }
+
+        async fn put_newest(&self, put: Put) -> Result<Placed<PutOutcome>> {
+            self.0.put_newest(put).await
+        }
+
+        async fn delete(&self, key: &Key, version: Version, condition: Condition) -> Result<DeleteOutcome> {
+            ResultStore::delete(&self.0, key, version, condition).await
+        }
+
+        async fn delete_newest(
+            &self,
+            key: &Key,
+            version: Version,
+            condition: Condition,
+        ) -> Result<Placed<DeleteOutcome>> {
+            self.0.delete_newest(key, version, condition).await
+        }
+
+        async fn list(&self, query: &ListQuery) -> Result<Page> {
+            ResultStore::list(&self.0, query).await
+        }
+
+        async fn status(&self) -> Result<Status> {
+            ResultStore::status(&self.0).await
+        }
+    }
+
+    #[tokio::test]
+    async fn what_another_stores_while_it_is_restored_supersedes_it() {
+        let store = MemoryStore::new();
+        let router = router(Api::new(Parts {
+            config: Config::default(),
+            clock: Clock::manual(Timestamp::from_secs(T0)),
+            clock_guard: None,
+            metrics: Metrics::new(),
+            results: Arc::new(Contested(store.clone())),
+            sessions: Arc::new(store.clone()),
+            leases: Arc::new(store.clone()),
+            hosts: Arc::new(store),
+            memory: None,
+            tokens: tokens(&[]).0,
+            backends: Vec::new(),
+            bucket: None,
+            routed: None,
+            recent: None,
+            worker: None,
+        }));
+        for (number, quality) in ["", r#""quality":"good","#, r#""quality":"failed","#].iter().enumerate() {
+            let time = "2026-01-01T00:00:00Z";
+            let line = format!(
+                r#"{{"url":"https://example.com/{number}",{quality}"updated_at":"{time}","document":{{"n":1}}}}"#
+            );
+            let json = [("content-type", "application/x-ndjson")];
+            let target = ("POST", "/v1/results/import?restore=true");
+            let report = ask(&router, None, target, &json, &line).await.is(200).body;
+            assert_eq!(
+                (&report["superseded"], &report["failed"]),
+                (&1.into(), &0.into()),
+                "{quality} {report}"
+            );
+        }
+    }
+}

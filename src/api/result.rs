@@ -258,6 +258,9 @@ pub(super) async fn put(
 ///
 /// The body is a JSON merge patch (RFC 7396) on the document. An empty object changes no field: with
 /// `confirmed=true`, `ttl=` or validators it refreshes the entry without sending the body again.
+///
+/// It changes the good result. A `redirected_status_code` that makes it a failed one is refused: that is another result,
+/// which PUT keeps beside the good one.
 #[utoipa::path(patch, path = "/v1/result", tag = "results", operation_id = "patch_result", params(PatchParams, LeaseHeader),
     request_body(content = std::collections::HashMap<String, serde_json::Value>, content_type = "application/merge-patch+json",
         description = "A JSON merge patch", example = json!({"screenshot": "iVBORw0KGgo="})),
@@ -266,6 +269,7 @@ pub(super) async fn put(
         (status = 404, description = "Nothing is stored for this key"),
         (status = 409, description = "Too many writers changed it at once, or the lease is outdated"),
         (status = 412, description = "The precondition does not hold"),
+        (status = 422, description = "The `redirected_status_code` would make a good result a failed one"),
         (status = 507, description = "No space is left"),
     ))]
 pub(super) async fn patch(
@@ -300,6 +304,7 @@ pub(super) async fn patch(
         let times = Times::patched(meta, api.clock.now(), params.confirmed, ttl);
         let (entry, patch, level) =
             (Arc::clone(&hit.entry), patch.clone(), api.config.results.compression_level);
+        let guard = api.clone();
         let mut encoded = blocking(move || {
             let raw = entry.document().decode()?;
             let merged = merge_patch(&raw, &patch)?;
@@ -307,6 +312,12 @@ pub(super) async fn patch(
                 return Err(DocumentError::TooLarge { limit }.into());
             }
             let encoded = encode(&merged, level)?;
+            let fails = |facts: &Facts| guard.guard().is_failed_at_the_end(facts);
+            if fails(&encoded.facts) && !fails(&Facts::of(&raw)?) {
+                let detail = "the redirects of a good result cannot come to end in an error: store what came \
+                    instead with PUT, which keeps it beside the good one";
+                return Err(Problem::new("immutable_field", detail).with("field", "redirected_status_code"));
+            }
             // A store that keeps fields apart gives them back in another order, under the tag they were put with.
             Ok(if merged[..] == raw[..] { Encoded { etag: entry.meta.etag, ..encoded } } else { encoded })
         })
@@ -325,7 +336,8 @@ pub(super) async fn patch(
             condition: unchanged,
             place: Place::newest(&api),
         };
-        let quality = Some(api.guard().of_facts(&encoded.facts));
+        // As it will be read.
+        let quality = Some(api.guard().of_kept(&encoded.facts));
         match store_under(&api, lease, "patch", key.clone(), encoded, terms, quality).await {
             Err(problem) if problem.code() == "precondition_failed" => {}
             outcome => {

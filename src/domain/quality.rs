@@ -197,6 +197,16 @@ impl Guard {
         if self.on { self.compare(facts.success, &statuses) } else { Quality::Good }
     }
 
+    /// What a document is by what a good result keeps of it beside its body: as [`Guard::of`] will tell it.
+    pub fn of_kept(&self, facts: &Facts) -> Quality {
+        if self.on { self.compare(facts.success, &[facts.status_code]) } else { Quality::Good }
+    }
+
+    /// Whether a document is failed by the end of its redirects alone, of which nothing is kept beside the body.
+    pub fn is_failed_at_the_end(&self, facts: &Facts) -> bool {
+        self.of_kept(facts) == Quality::Good && self.of_facts(facts) != Quality::Good
+    }
+
     /// What a stored result is. One in the place of a good result may have been stored before there was a guard: it is
     /// what it says of itself. What is known of a failed one does not tell a page with a marker from one whose redirects
     /// ended in an error: without markers it is the latter.

@@ -90,9 +90,18 @@ fn an_error_at_the_end_of_redirects_is_a_failed_result_however_it_comes() {
     }
     assert_eq!(seen(&server.get(&with("failed")).is(200)), (302, Some("failed")));
 
-    // A patch changes the good one, whatever becomes of it, and says what that is.
-    let patched = server.request("PATCH", &target).body(r#"{"redirected_status_code":503}"#).send().is(200);
-    assert_eq!((&patched.json()["quality"], &patched.json()["why"]), (&json!("failed"), &json!("status")));
+    // A patch changes the good one, which does not become this one by it: nothing beside the body would tell.
+    let patch = |body: &str| server.request("PATCH", &target).body(body).send();
+    let error = r#"{"status_code":302,"redirected_status_code":429}"#;
+    patch(error).problem_with(422, "immutable_field", "redirected_status_code");
+    assert_eq!(seen(&server.get(&with("good")).is(200)), (200, None), "as it was");
+    assert_eq!(patch(r#"{"redirected_status_code":304}"#).is(200).json()["quality"], "good");
+    assert_eq!(seen(&server.get(&target).is(200)), (200, None));
+    // What is kept beside the body may fail it: then the answer says so, and so does a read.
+    let failed = patch(r#"{"status_code":503,"redirected_status_code":503}"#).is(200).json();
+    assert_eq!((&failed["quality"], &failed["why"]), (&json!("failed"), &json!("status")));
+    server.get(&with("good")).problem(404, "result_not_found");
+    patch(r#"{"status_code":200}"#).problem_with(422, "immutable_field", "redirected_status_code");
     server.put(&target, GOOD).is(200);
     // Neither a redirect that ends well nor a confirmation by 304 is a failure.
     for end in ["200", "null", "304"] {
@@ -108,6 +117,22 @@ fn an_error_at_the_end_of_redirects_is_a_failed_result_however_it_comes() {
         (&json!("failed"), &json!("status")),
         "{missed}"
     );
+}
+
+#[test]
+fn a_patch_says_of_an_older_error_at_the_end_of_redirects_what_a_read_does() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let server = Server::on(directory.path(), &[("results.guard", "false")]);
+    let target = result_of(URL, &[]);
+    server.put(&target, LIMITED).is(201);
+    server.request("PATCH", &target).body(r#"{"redirected_status_code":503}"#).send().is(200);
+    drop(server);
+    let server = Server::on(directory.path(), &[]);
+    for patch in ["{}", r#"{"more":1}"#, r#"{"redirected_status_code":429}"#] {
+        let patched = server.request("PATCH", &target).body(patch).send().is(200).json();
+        let read = server.get(&target).is(200);
+        assert_eq!((patched["quality"].as_str(), read.header("crawlcache-quality")), (Some("good"), None));
+    }
 }
 
 #[test]

@@ -120,6 +120,9 @@ pub enum SessionPutOutcome {
     Replaced,
     /// The condition does not hold: nothing changed.
     ConditionFailed,
+    /// What is put under [`SessionCondition::Absent`] has an earlier version than this one, of a deletion that is remembered:
+    /// nothing changed. What a client creates is put again with a version above it, and the condition judged then.
+    Behind(Version),
 }
 
 /// What a delete did.

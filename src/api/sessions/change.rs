@@ -10,7 +10,7 @@ use crate::domain::{Namespace, Timestamp};
 use crate::store::{Error, PutSession, SessionCondition, SessionPutOutcome};
 
 /// How often a change is tried again when somebody else was faster.
-const ATTEMPTS: usize = 32;
+pub(super) const ATTEMPTS: usize = 32;
 
 /// Which session a request is about, and what it expects of it.
 #[derive(Debug)]
@@ -51,6 +51,7 @@ impl Target<'_> {
     ) -> Result<Changed> {
         let Self { api, namespace, id, .. } = *self;
         let _turn = api.shared().session_turns.take(namespace, id).await;
+        let mut deleted = None;
         for _ in 0..ATTEMPTS {
             // What is damaged is replaced as if it were not there; what is sealed under another key can be read with that.
             let (current, damage) = match api.sessions.get(namespace, id).await {
@@ -58,7 +59,8 @@ impl Target<'_> {
                 current => (current?, None),
             };
             let now = api.clock.now();
-            let stamp = stamp(api, now, current.as_ref().map(|current| current.session.version));
+            let seen = current.as_ref().map(|current| current.session.version);
+            let stamp = stamp(api, now, seen.max(deleted));
             let record = match (make(current.as_ref(), stamp), &damage) {
                 // It cannot be changed, nor a condition on it be judged.
                 (Err(_), Some(damage)) => return Err(damage.clone().into()),
@@ -77,6 +79,7 @@ impl Target<'_> {
                     return Ok(Changed { record, created: live.is_none() });
                 }
                 SessionPutOutcome::ConditionFailed => {}
+                SessionPutOutcome::Behind(deletion) => deleted = Some(deletion),
             }
         }
         Err(Problem::new(

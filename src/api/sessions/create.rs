@@ -7,6 +7,7 @@ use http::header::LOCATION;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::Value;
 
+use super::change::ATTEMPTS;
 use super::counted;
 use super::request::{body, check_reachable, limits, stamp};
 use super::view::{SessionDocument, response};
@@ -116,14 +117,22 @@ async fn store(
     free: Free,
 ) -> Result<crate::store::Result<Option<SessionRecord>>> {
     let now = api.clock.now();
-    let record = change::create(id, sent, stamp(api, now, None), &limits(api))?;
+    let mut record = change::create(id, sent, stamp(api, now, None), &limits(api))?;
     let condition = match free {
         Free::IfAbsent => SessionCondition::Absent(now),
         Free::Surely => SessionCondition::Any,
     };
-    let put = PutSession { namespace: namespace.clone(), record: record.clone(), condition };
-    Ok(api.sessions.put(put).await.map(|outcome| match outcome {
-        SessionPutOutcome::Created | SessionPutOutcome::Replaced => Some(record),
-        SessionPutOutcome::ConditionFailed => None,
-    }))
+    for _ in 0..ATTEMPTS {
+        let put = PutSession { namespace: namespace.clone(), record: record.clone(), condition };
+        match api.sessions.put(put).await {
+            Ok(SessionPutOutcome::Created | SessionPutOutcome::Replaced) => return Ok(Ok(Some(record))),
+            Ok(SessionPutOutcome::ConditionFailed) => return Ok(Ok(None)),
+            // The last one of this name was deleted by a clock that is ahead of this one.
+            Ok(SessionPutOutcome::Behind(deletion)) => {
+                record.session.version = stamp(api, now, Some(deletion)).version;
+            }
+            Err(error) => return Ok(Err(error)),
+        }
+    }
+    Err(Problem::new("write_conflict", "others create and delete a session of this id all the time"))
 }

@@ -318,6 +318,7 @@ macro_rules! session_store_contract {
                     a_put_if_absent,
                     a_failed_put_changes_nothing,
                     a_delete_says_what_it_did,
+                    what_was_deleted_can_be_created_again,
                     many_come_in_the_order_of_the_ids,
                     concurrent_increments_lose_nothing,
                     large_sessions,

@@ -105,6 +105,25 @@ pub(super) async fn a_delete_says_what_it_did(store: &dyn SessionStore) {
     assert_eq!(delete(store, "s", version(3000)).await, SessionDeleteOutcome::Absent, "{store}");
 }
 
+/// Whatever the version of a deletion is, which a clock that is ahead has drawn: a client can create the session again.
+pub(super) async fn what_was_deleted_can_be_created_again(store: &dyn SessionStore) {
+    put(store, session("s", 5_000), ANY).await;
+    assert_eq!(delete(store, "s", ANY).await, SessionDeleteOutcome::Deleted, "{store}");
+    let absent = SessionCondition::Absent(at(10));
+    let mut record = session("s", 10);
+    let mut outcome = put(store, record.clone(), absent).await;
+    if let SessionPutOutcome::Behind(deletion) = outcome {
+        assert!(deletion > record.session.version, "{store}: {deletion:?}");
+        assert_eq!(get(store, "s").await, None, "{store}");
+        record.session.version = deletion.next();
+        outcome = put(store, record.clone(), absent).await;
+    }
+    assert_eq!(outcome, SessionPutOutcome::Created, "{store}");
+    assert_eq!(get(store, "s").await.as_ref(), Some(&record), "{store}");
+    record.session.version = record.session.version.next();
+    assert_eq!(put(store, record, absent).await, SessionPutOutcome::ConditionFailed, "{store}: there is one");
+}
+
 pub(super) async fn many_come_in_the_order_of_the_ids(store: &dyn SessionStore) {
     put(store, session("a", 10), ANY).await;
     put(store, session("c", 20), ANY).await;

@@ -1,6 +1,10 @@
 //! POST and PUT: how sessions come into being.
 
 use super::*;
+use crate::domain::Version;
+use crate::store::conformance;
+use crate::store::routed::testing::{Street, policy};
+use crate::store::{PutSession, SessionCondition, SessionPutOutcome};
 
 #[tokio::test]
 async fn post_draws_an_id_and_says_where_it_is() {
@@ -121,4 +125,35 @@ async fn put_observes_preconditions() {
     }
     service.at(200_000);
     assert_eq!(put(("if-none-match", "*")).await.status, 201, "an expired session is none");
+}
+
+/// As after a crash of a process whose clock was far ahead: the deletion is later than all that this clock gives.
+#[tokio::test]
+async fn what_was_deleted_far_ahead_is_created_again() {
+    // Wherever SQLite remembers the deletion.
+    for (percent, dual_write) in [(0, false), (0, true), (100, true)] {
+        let street = Street::new(policy(percent, dual_write)).await;
+        let sessions = street.routed.sessions();
+        let (service, _) = Service::over(Arc::new(sessions.clone()), Config::default(), &[]);
+        for name in ["posted", "put"] {
+            let mut record = conformance::session(name, T0);
+            record.session.version = Version::first_of(Timestamp::from_secs(T0 + 1_000_000));
+            let far = record.session.version;
+            let condition = SessionCondition::Any;
+            let put = PutSession { namespace: Namespace::default(), record, condition };
+            assert_eq!(sessions.put(put).await, Ok(SessionPutOutcome::Created));
+            let path = format!("/v1/sessions/{name}");
+            assert_eq!(service.ask("DELETE", &path, &[], "").await.status, 204);
+            assert_eq!(service.get(&path).await.status, 404);
+            let created = match name {
+                "posted" => service.create(browser(name)).await,
+                _ => service.send("PUT", &path, browser(name)).await.is(201),
+            };
+            let version = u64::from_str_radix(created.body["version"].as_str().expect("text"), 16);
+            assert!(version.expect("hexadecimal") > far.as_u64(), "{percent}: {created:?}");
+            let read = service.get(&path).await.is(200);
+            assert_eq!((read.etag(), &read.body), (created.etag(), &created.body), "{percent}");
+            assert_eq!(service.post("/v1/sessions", browser(name)).await.problem(), (409, "session_exists"));
+        }
+    }
 }

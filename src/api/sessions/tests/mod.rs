@@ -39,6 +39,13 @@ impl Service {
 
     /// With tokens of these scopes; the texts are in the same order.
     fn with(config: Config, scopes: &[Scopes]) -> (Self, Vec<String>) {
+        let store = MemoryStore::new();
+        let (service, texts) = Self::over(Arc::new(store.clone()), config, scopes);
+        (Self { store, ..service }, texts)
+    }
+
+    /// With its sessions in another store than memory.
+    fn over(sessions: Arc<dyn SessionStore>, config: Config, scopes: &[Scopes]) -> (Self, Vec<String>) {
         let clock = Clock::manual(Timestamp::from_secs(T0));
         let (tokens, texts) = tokens(scopes);
         let (store, metrics) = (MemoryStore::new(), Metrics::new());
@@ -48,7 +55,7 @@ impl Service {
             clock_guard: None,
             metrics: metrics.clone(),
             results: Arc::new(store.clone()),
-            sessions: Arc::new(store.clone()),
+            sessions,
             leases: Arc::new(store.clone()),
             hosts: Arc::new(store.clone()),
             memory: None,

@@ -71,11 +71,11 @@ impl Inner {
                 self.put_session_there(put, known, policy).await
             }
             Write::QueueOnly => self.queue_session(put, policy).await,
-            // It fails whatever DynamoDB has.
-            Write::Refuse if has_failed(&known, put.condition, put.record.session.version) => {
-                Ok(Fenced::Done(SessionPutOutcome::ConditionFailed))
-            }
-            Write::Refuse => Err(self.refuse(PUT)),
+            // It may fail whatever DynamoDB has.
+            Write::Refuse => match failure(&known, put.condition, put.record.session.version) {
+                Some(failed) => Ok(Fenced::Done(failed)),
+                None => Err(self.refuse(PUT)),
+            },
         }
     }
 
@@ -88,15 +88,15 @@ impl Inner {
     ) -> Result<Fenced<SessionPutOutcome>> {
         let (namespace, id, version) = (&put.namespace, &put.record.session.id, put.record.session.version);
         self.count(PUT, Side::Dynamodb, "owner");
-        if has_failed(&known, put.condition, version) {
-            return Ok(Fenced::Done(SessionPutOutcome::ConditionFailed));
+        if let Some(failed) = failure(&known, put.condition, version) {
+            return Ok(Fenced::Done(failed));
         }
         let mut may_differ = may_differ(&known, put.condition);
         if must_settle(&known, put.condition) {
             known = self.settled(namespace, id).await?;
             may_differ = false;
-            if has_failed(&known, put.condition, version) {
-                return Ok(Fenced::Done(SessionPutOutcome::ConditionFailed));
+            if let Some(failed) = failure(&known, put.condition, version) {
+                return Ok(Fenced::Done(failed));
             }
         }
         // What SQLite would answer must not outlive a write whose answer is lost: a deletion it knows of is an answer.
@@ -125,10 +125,10 @@ impl Inner {
                 self.count(PUT, Side::Dynamodb, "refused");
                 return Err(error);
             }
-            Ok(SessionPutOutcome::ConditionFailed) if is_noted => {
+            Ok(SessionPutOutcome::ConditionFailed | SessionPutOutcome::Behind(_)) if is_noted => {
                 self.note(row, Tried::Delivered { version });
             }
-            Ok(SessionPutOutcome::ConditionFailed) => {}
+            Ok(SessionPutOutcome::ConditionFailed | SessionPutOutcome::Behind(_)) => {}
             Ok(SessionPutOutcome::Created | SessionPutOutcome::Replaced) if policy.policy.dual_write => {
                 let condition = SessionCondition::OlderThan(version);
                 let mirrored = PutSession { condition, ..put };
@@ -347,15 +347,19 @@ impl Inner {
     }
 }
 
-/// Whether a put fails by what SQLite knows, whatever DynamoDB has.
-fn has_failed(known: &Known, condition: SessionCondition, version: Version) -> bool {
+/// How a put fails by what SQLite knows, whatever DynamoDB has; nothing if it does not.
+fn failure(known: &Known, condition: SessionCondition, version: Version) -> Option<SessionPutOutcome> {
     let is_newer = |than: Version| newest_here(known).filter(|newest| !is_foreign(than, *newest));
-    !known.admits(version)
-        || match condition {
-            SessionCondition::Any | SessionCondition::Absent(_) => false,
-            SessionCondition::Version(wanted) => is_newer(wanted).is_some_and(|newest| newest > wanted),
-            SessionCondition::OlderThan(than) => is_newer(than).is_some_and(|newest| newest >= than),
+    let has_failed = match condition {
+        SessionCondition::Absent(_) => {
+            let later = known.tombstone.filter(|tombstone| version < tombstone.version);
+            return later.map(|tombstone| SessionPutOutcome::Behind(tombstone.version));
         }
+        SessionCondition::Any => false,
+        SessionCondition::Version(wanted) => is_newer(wanted).is_some_and(|newest| newest > wanted),
+        SessionCondition::OlderThan(than) => is_newer(than).is_some_and(|newest| newest >= than),
+    };
+    (has_failed || !known.admits(version)).then_some(SessionPutOutcome::ConditionFailed)
 }
 
 /// Whether DynamoDB must first get what SQLite has, or it would judge by something older.

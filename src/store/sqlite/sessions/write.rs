@@ -103,11 +103,18 @@ impl Putting {
         let (name, version) = (&record.session.id, record.session.version);
         let stored = Stored::find(connection, namespace, name)?;
         let tombstone = tombstone::find(connection, self.id)?;
-        let is_dead = tombstone.is_some_and(|tombstone| version < tombstone.version);
-        if is_dead || !condition.holds(stored.as_ref().map(Stored::facts)) {
+        let dead = tombstone.filter(|tombstone| version < tombstone.version);
+        let holds = condition.holds(stored.as_ref().map(Stored::facts));
+        if dead.is_some() || !holds {
             totals.saw(version);
             self.terms.after_nothing(connection, totals, (self.id, version))?;
-            return Ok(Ok(Fenced::Done(SessionPutOutcome::ConditionFailed)));
+            let outcome = match (dead, condition) {
+                (Some(deletion), SessionCondition::Absent(_)) if holds => {
+                    SessionPutOutcome::Behind(deletion.version)
+                }
+                _ => SessionPutOutcome::ConditionFailed,
+            };
+            return Ok(Ok(Fenced::Done(outcome)));
         }
         if let Err(full) = self.terms.room(connection, totals, self.id)? {
             return Ok(Err(full));

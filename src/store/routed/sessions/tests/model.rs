@@ -96,7 +96,8 @@ impl Run {
                 record.session.version = self.street.clock.next_version();
                 let new = version(&record);
                 let outcome = sessions.put(put_of(record, condition)).await;
-                let done = outcome.map(|outcome| outcome != SessionPutOutcome::ConditionFailed);
+                let stored = [SessionPutOutcome::Created, SessionPutOutcome::Replaced];
+                let done = outcome.map(|outcome| stored.contains(&outcome));
                 self.wrote(key, Some(new), &done);
             }
             Step::Delete { key, conditional } => {

@@ -6,7 +6,9 @@
 //!
 //! A call through one circuit may need another backend on its way, through a circuit of that one: a body in a bucket, for
 //! one. What goes wrong there, and the time that is waited for it, says nothing of the first backend and counts against
-//! the second alone.
+//! the second alone. Where the first call ends the wait early, the second backend has not failed: it may be well, and slower
+//! than the first caller has patience for. Such waits add up until a call succeeds, and as much as the second call's own
+//! patience is one failure. So a backend that says nothing is found out after as long a wait as without the first circuit.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -29,6 +31,9 @@ tokio::task_local! {
 /// A call through a circuit, from within a call through another.
 struct Awaited {
     circuit: Circuit,
+    /// How long it may take by itself.
+    patience: Duration,
+    since: Instant,
     on_trial: bool,
 }
 
@@ -36,8 +41,9 @@ struct Awaited {
 struct Marked(bool);
 
 impl Marked {
-    fn new(circuit: &Circuit, on_trial: bool) -> Self {
-        let awaited = || Awaited { circuit: circuit.clone(), on_trial };
+    fn new(circuit: &Circuit, patience: Duration, on_trial: bool) -> Self {
+        let since = (circuit.0.now)();
+        let awaited = || Awaited { circuit: circuit.clone(), patience, since, on_trial };
         Self(AWAITED.try_with(|slot| *slot.borrow_mut() = Some(awaited())).is_ok())
     }
 }
@@ -106,6 +112,14 @@ struct State {
     failures: u32,
     error: String,
     phase: Phase,
+    /// How long calls were waited for that others have ended early, since the last success or failure that came of it.
+    waited: Duration,
+}
+
+impl State {
+    fn closed() -> Self {
+        Self { failures: 0, error: String::new(), phase: Phase::Closed, waited: Duration::ZERO }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -137,7 +151,7 @@ impl Circuit {
         longest_pause: Duration,
         metrics: &Metrics,
     ) -> Self {
-        let state = State { failures: 0, error: String::new(), phase: Phase::Closed };
+        let state = State::closed();
         Self(Arc::new(Inner {
             backend,
             failures: failures.max(1),
@@ -157,7 +171,7 @@ impl Circuit {
     /// open.
     pub async fn run<T>(&self, patience: Duration, call: impl Future<Output = Result<T>>) -> Result<T> {
         let mut ticket = self.enter()?;
-        let _marked = Marked::new(self, ticket.on_trial);
+        let _marked = Marked::new(self, patience, ticket.on_trial);
         let mut call = std::pin::pin!(AWAITED.scope(RefCell::new(None), call));
         let result = match tokio::time::timeout(patience, call.as_mut()).await {
             Ok(result) => result,
@@ -188,10 +202,21 @@ impl Circuit {
         slow.0.timed_out.inc();
         let detail = format!("nothing within {} ms", patience.as_millis());
         let error = Error::Timeout { backend: slow.0.backend, detail };
-        if let Some(Awaited { circuit, on_trial }) = awaited {
-            circuit.failed(&error.to_string(), *on_trial);
+        if let Some(awaited) = awaited {
+            awaited.circuit.ended_early(awaited, &error);
         }
         error
+    }
+
+    /// Another call has ended the wait for one of this circuit.
+    fn ended_early(&self, call: &Awaited, error: &Error) {
+        let mut state = self.lock();
+        state.waited += (self.0.now)().duration_since(call.since);
+        if state.waited >= call.patience {
+            state.waited = Duration::ZERO;
+            drop(state);
+            self.failed(&error.to_string(), call.on_trial);
+        }
     }
 
     /// What it is now.
@@ -208,7 +233,8 @@ impl Circuit {
     /// Opens it for this reason until it is released: nothing may pass before something else is put right.
     pub fn hold(&self, error: &Error) {
         let mut state = self.lock();
-        *state = State { failures: state.failures, error: error.to_string(), phase: Phase::Held };
+        state.error = error.to_string();
+        state.phase = Phase::Held;
         self.show(&state);
     }
 
@@ -216,7 +242,7 @@ impl Circuit {
     pub fn release(&self) {
         let mut state = self.lock();
         if matches!(state.phase, Phase::Held) {
-            *state = State { failures: 0, error: String::new(), phase: Phase::Closed };
+            *state = State::closed();
             self.show(&state);
         }
     }
@@ -266,7 +292,7 @@ impl Circuit {
         if !matches!(state.phase, Phase::Closed) {
             tracing::info!(backend = self.0.backend, "answers again");
         }
-        *state = State { failures: 0, error: String::new(), phase: Phase::Closed };
+        *state = State::closed();
         self.show(&state);
     }
 
@@ -455,10 +481,7 @@ mod tests {
         let short = Duration::from_millis(10);
         let slow = outer.run(short, inner.run(LONG, std::future::pending::<Result<()>>())).await;
         assert!(matches!(slow, Err(Error::Timeout { backend: "s3", .. })), "{slow:?}");
-        assert_eq!(outer.status().failures, 0);
-        advance(FIRST_PAUSE);
-        assert!(inner.is_open(), "the trial has failed, and the pause is twice as long");
-        advance(FIRST_PAUSE);
+        assert_eq!((outer.status().failures, inner.status().failures), (0, 3), "it may be well");
         outer.run(LONG, inner.run(LONG, async { Ok(()) })).await.expect("the next trial");
         assert_eq!(inner.status().state, CircuitState::Closed);
 
@@ -470,6 +493,41 @@ mod tests {
         let slow = outer.run(short, call).await;
         assert!(matches!(slow, Err(Error::Timeout { backend: "dynamodb", .. })), "{slow:?}");
         assert_eq!((outer.status().failures, inner.status().failures), (1, 0));
+    }
+
+    #[tokio::test]
+    async fn a_wait_that_another_ends_early_counts_for_what_it_is() {
+        let metrics = Metrics::new();
+        let new = |backend| Circuit::at(|| NOW.get(), backend, 2, Duration::from_secs(1), &metrics);
+        let (outer, inner) = (new("dynamodb"), new("s3"));
+        // Half as long as the inner call may take.
+        let silence = || {
+            inner.run(LONG, async {
+                advance(LONG / 2);
+                std::future::pending::<Result<()>>().await
+            })
+        };
+        let cut_short = async || {
+            let slow = outer.run(Duration::from_millis(10), silence()).await;
+            assert!(matches!(slow, Err(Error::Timeout { backend: "s3", .. })), "{slow:?}");
+            assert_eq!(outer.status().failures, 0, "never the outer one's");
+        };
+        for _ in 0..9 {
+            cut_short().await;
+            assert_eq!(inner.status().failures, 0, "slower than the outer caller likes is no failure");
+            inner.run(LONG, async { Ok(()) }).await.expect("it is well");
+        }
+        for failures in [0, 1, 1, 2] {
+            cut_short().await;
+            assert_eq!(inner.status().failures, failures);
+        }
+        assert!(inner.is_open(), "silent for as long as two calls of its own may take");
+        // So is a trial: until it has taken that long the next call is one.
+        advance(FIRST_PAUSE);
+        cut_short().await;
+        assert_eq!((inner.status().failures, inner.is_open()), (2, false));
+        cut_short().await;
+        assert_eq!((inner.status().failures, inner.is_open()), (3, true));
     }
 
     #[tokio::test]

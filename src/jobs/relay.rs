@@ -166,6 +166,7 @@ mod tests {
             what: Queued::Result(key),
             version: Version::from_u64(1),
             enqueued_at: Timestamp::from_secs(1),
+            due_at: Timestamp::from_secs(1),
             attempts,
             error: None,
         }

@@ -148,6 +148,7 @@ impl<T> Look<T> {
 
 /// What can be told of one of many keys.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "what is told is what there is of nearly all keys")]
 pub enum Seen {
     /// What there is, by the store that owns the key.
     Told(Look<Meta>),

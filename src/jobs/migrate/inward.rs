@@ -35,7 +35,6 @@ struct Lacking {
 impl Migration {
     pub(super) async fn results_inward(&self) -> Result<(), Halt> {
         let sides = &self.sides;
-        let _copies = sides.database.begin_copies();
         let results = self.insist.must(|| ResultStore::status(&sides.results)).await?.entries;
         let sessions = if self.scope.names_urls() {
             0

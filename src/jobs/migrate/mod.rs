@@ -81,6 +81,8 @@ impl Migration {
                 self.sessions_outward().await
             }
             Side::Sqlite => {
+                // What is written meanwhile leaves a mark, so that no older copy takes its place.
+                let _copies = self.sides.database.begin_copies();
                 self.results_inward().await?;
                 self.sessions_inward().await
             }

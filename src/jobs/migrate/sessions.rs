@@ -11,8 +11,8 @@ use super::super::purse::write_cost;
 use super::super::track::{Kind, Tally, What};
 use super::inward::Places;
 use super::{Cursor, Migration, Place};
-use crate::domain::Namespace;
 use crate::domain::session::{SessionId, SessionRecord};
+use crate::domain::{Namespace, Version};
 use crate::store::dynamodb::{ScanPage, ScannedSession, Segment};
 use crate::store::sqlite::ledger::walk::Walked;
 use crate::store::sqlite::ledger::{Beside, Fenced, Known};
@@ -150,15 +150,15 @@ impl Migration {
         Ok(())
     }
 
-    async fn put_session(
+    pub(in crate::jobs) async fn put_session(
         &self,
         namespace: Namespace,
         record: SessionRecord,
         outward: bool,
     ) -> Result<Tally, Halt> {
         let mut tally = Tally::default();
-        let (id, condition) =
-            (record.session.id.clone(), SessionCondition::OlderThan(record.session.version));
+        let (id, version) = (record.session.id.clone(), record.session.version);
+        let condition = SessionCondition::OlderThan(version);
         let put = PutSession { namespace: namespace.clone(), record, condition };
         if self.options.dry_run {
             self.try_session(&put, outward, &mut tally).await?;
@@ -166,7 +166,11 @@ impl Migration {
         }
         let done = if outward {
             let call = self.insist.on(|| self.sides.sessions.put(put.clone()));
-            self.purse.spend(write_cost(USUAL_BYTES), call).await?
+            let done = self.purse.spend(write_cost(USUAL_BYTES), call).await?;
+            if done.is_ok() {
+                self.take_back(&namespace, &id, version).await?;
+            }
+            done
         } else {
             self.put_session_inward(&put).await?
         };
@@ -176,6 +180,18 @@ impl Migration {
             Err(error) => tally.find(What::Session(&namespace, &id), "failed", error.to_string()),
         }
         Ok(tally)
+    }
+
+    /// Deletes in DynamoDB what was deleted in SQLite while it was copied: a deletion leaves nothing there that would
+    /// have kept the copy away.
+    async fn take_back(&self, namespace: &Namespace, id: &SessionId, copied: Version) -> Result<(), Halt> {
+        let ids = [id.clone()];
+        let known = self.insist.must(|| self.sides.database.known_sessions(namespace, &ids)).await?;
+        if known.first().is_some_and(|known| known.is_deleted() && !known.admits(copied)) {
+            let condition = SessionCondition::Version(copied);
+            self.insist.must(|| self.sides.sessions.delete(namespace, id, condition)).await?;
+        }
+        Ok(())
     }
 
     async fn put_session_inward(&self, put: &PutSession) -> Result<StoreResult<SessionPutOutcome>, Halt> {

@@ -1,8 +1,11 @@
 //! Migrations in both directions.
 
+use super::super::migrate::Migration;
+use super::super::track::{Track, fresh};
 use super::*;
 use crate::domain::{Namespace, Version};
 use crate::store::conformance::variant;
+use crate::store::sqlite::ledger::Beside;
 use crate::store::{Condition, Look};
 
 fn keys() -> Vec<Key> {
@@ -330,4 +333,41 @@ async fn an_outage_that_lasts_ends_it_and_keeps_the_place() {
     let setup = setup.again().await;
     let status = setup.migrate(MigrateOptions::default()).await;
     assert_eq!((status.id, status.counts["copied"], status.error), (begun.id, 10, None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_is_deleted_while_it_is_copied_is_taken_back() {
+    let Some(setup) = Setup::new().await else { return };
+    let options = MigrateOptions::default();
+    let work = Work::Migrate(options.clone());
+    let track =
+        Track::new(fresh("migrate-1".to_owned(), work, &setup.clock), &setup.clock, &setup.sides.metrics);
+    let migration = Migration::new(setup.sides.clone(), options, track, setup.stop.clone());
+    // As it was read, before it was deleted.
+    let put = put_of_session("gone", 10);
+    let (namespace, id) = (put.namespace.clone(), put.record.session.id.clone());
+    let (any, deleted) = (SessionCondition::Any, Version::first_of(at(20)));
+    let delete =
+        setup.sides.database.delete_session_beside(&namespace, &id, any, deleted, None, Beside::Nothing);
+    delete.await.expect("deleted");
+    migration.put_session(namespace, put.record.clone(), true).await.expect("copied");
+    assert!(session_there(&setup, &put).await.is_none());
+    // What was stored since lives.
+    let since = put_of_session("gone", 30);
+    migration.put_session(since.namespace.clone(), since.record.clone(), true).await.expect("copied");
+    assert_eq!(session_there(&setup, &since).await, Some(since.record));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_that_are_changed_while_they_are_copied_are_noted() {
+    let Some(setup) = Setup::new().await else { return };
+    for number in 0..60 {
+        let put = put_of_session(&format!("s{number}"), 10);
+        setup.sides.sessions.put(put).await.expect("a put");
+    }
+    let slowly = MigrateOptions { batch_size: 1, units_per_second: Some(1), ..to_sqlite() };
+    let begun = setup.runner.start(Work::Migrate(slowly)).await.expect("begun");
+    setup.until(&begun.id, |status| status.done > 0).await;
+    assert!(setup.sides.database.takes_copies(), "a router leaves a mark of what it writes meanwhile");
+    setup.stop.cancel();
 }

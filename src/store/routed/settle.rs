@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Inner;
 use super::remote::Patience;
 use crate::domain::{Entry, Key, KeyId, Timestamp, Version};
-use crate::store::sqlite::ledger::outbox::{Row, Tried};
+use crate::store::sqlite::ledger::outbox::{Queued, Row, Tried};
 use crate::store::sqlite::ledger::{Beside, Known, Tombstone};
 use crate::store::{Condition, DeleteOutcome, GetOptions, Hit, Look, Put, PutOutcome, Result};
 
@@ -23,19 +23,25 @@ pub enum Settled {
     Open,
 }
 
-/// How long after its time a write may still arrive at DynamoDB whose answer nobody got: it can be on its way although
-/// its connection is gone, or the process that sent it.
-const ARRIVES_WITHIN: Duration = Duration::from_secs(10);
+/// How long after it was given up a write may still arrive at DynamoDB: it can be on its way although its connection is
+/// gone, or the process that sent it.
+pub(super) const ARRIVES_WITHIN: Duration = Duration::from_secs(10);
+
+/// What a row says that waits for its write to arrive. A new write of the key takes it away.
+const AWAITED: &str = "whether it was done is not known yet";
 
 /// What becomes of a row whose write is [`Settled::Open`]: it waits until the write can no longer arrive, and is then
-/// looked at once more. Nothing when that time is over.
+/// looked at once more. Nothing when that time is over. It counts from the first look, which comes after the write was
+/// given up: its version may have been drawn long before, or by another clock.
 pub fn await_arrival(row: &Row, now: Timestamp) -> Option<Tried> {
-    // A version ahead of the clock says nothing about when it was sent.
-    let drawn_at = row.version.at();
-    let sent_at = if drawn_at <= now { drawn_at.max(row.enqueued_at) } else { row.enqueued_at };
-    let due_at = sent_at.plus_secs(ARRIVES_WITHIN.as_secs());
-    let error = "whether it was done is not known yet".to_owned();
-    (now < due_at).then_some(Tried::Wait { due_at, error })
+    let is_awaited = row.error.as_deref() == Some(AWAITED);
+    let due_at = if is_awaited { row.due_at } else { now.plus_secs(ARRIVES_WITHIN.as_secs()) };
+    // A session leaves nothing in DynamoDB. A row that was made by its deletion, with no write before, awaits none.
+    let is_first = row.error.is_none() && row.version.at() <= row.enqueued_at;
+    if matches!(row.what, Queued::Session(..)) && is_first {
+        return None;
+    }
+    (!is_awaited || now < due_at).then(|| Tried::Wait { due_at, error: AWAITED.to_owned() })
 }
 
 /// What settling came to, and the version that DynamoDB was seen to have.

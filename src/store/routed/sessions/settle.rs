@@ -78,7 +78,12 @@ impl Inner {
         other: Option<SessionRecord>,
     ) -> Result<Option<Settled>> {
         let Some(other) = other else {
-            return Ok(Some(if known.tombstone.is_some() { Settled::Delivered } else { Settled::Gone }));
+            // Nothing there keeps a write away that is still on its way.
+            return Ok(Some(match (known.queued, known.tombstone) {
+                (Some(_), _) => Settled::Open,
+                (None, Some(_)) => Settled::Delivered,
+                (None, None) => Settled::Gone,
+            }));
         };
         let version = other.session.version;
         if admits(known, version) {

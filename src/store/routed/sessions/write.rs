@@ -6,6 +6,7 @@ use super::super::Inner;
 use super::super::plan::{self, Write, Writing};
 use super::super::policy::InForce;
 use super::super::remote::Patience;
+use super::super::settle::ARRIVES_WITHIN;
 use super::super::write::{CHANGING, PLANS, restless};
 use super::known::{admits, is_foreign, is_uncertain, newest_here};
 use super::read::is_undelivered;
@@ -113,9 +114,18 @@ impl Inner {
         let row = ledger::session_id(namespace, id);
         match outcome {
             Err(error) => {
+                // It may have happened all the same, or happen yet: the relay finds out.
+                let wait = Tried::Wait { due_at: self.clock.now(), error: error.to_string() };
                 if is_noted {
-                    // It may have happened all the same: the relay finds out.
-                    self.note(row, Tried::Wait { due_at: self.clock.now(), error: error.to_string() });
+                    self.note(row, wait);
+                } else if error.may_have_happened() {
+                    let what = Queued::Session(namespace.clone(), id.clone());
+                    match self.database.intend(what, version, self.clock.now()).await {
+                        Ok(()) => self.note(row, wait),
+                        Err(error) => {
+                            tracing::warn!(%error, "a write whose outcome is not known is not noted");
+                        }
+                    }
                 }
                 let may_queue = put.condition == SessionCondition::Any
                     && policy.policy.on_owner_failure == OnOwnerFailure::Queue;
@@ -243,6 +253,8 @@ impl Inner {
             self.remote.ask(Patience::Owner, delete)
         };
         let is_conditional = condition != SessionCondition::Any;
+        // A write of which nobody has seen the end may yet arrive, and nothing there keeps it away.
+        let may_arrive = known.queued.is_some();
         self.count(DELETE, Side::Dynamodb, "owner");
         let mut may_differ = is_conditional && known.held.is_some();
         // What is not what the caller has read, or is known to be gone, must not be found there.
@@ -273,9 +285,13 @@ impl Inner {
             }
             Ok(outcome) => outcome,
         };
-        if deleted == SessionDeleteOutcome::Deleted {
+        let version = self.version_after(&known);
+        if may_arrive && deleted != SessionDeleteOutcome::ConditionFailed {
+            let due_at = self.clock.now().plus_secs(ARRIVES_WITHIN.as_secs());
+            let (any, beside) = (SessionCondition::Any, Beside::Queue { due_at });
+            self.database.delete_session_beside(namespace, id, any, version, None, beside).await?;
+        } else if deleted == SessionDeleteOutcome::Deleted {
             // What SQLite does not know of may still be on its way there, as a copy of what was read.
-            let version = self.version_after(&known);
             self.database.supersede_session(namespace, id, version, true).await?;
         }
         Ok(Fenced::Done(deleted))

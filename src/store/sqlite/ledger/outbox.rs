@@ -79,6 +79,8 @@ pub struct Row {
     pub version: Version,
     /// When the first write that it stands for came.
     pub enqueued_at: Timestamp,
+    /// Not to be tried before.
+    pub due_at: Timestamp,
     /// How often it was tried.
     pub attempts: u32,
     /// What the last try said.
@@ -266,7 +268,8 @@ impl SqliteStore {
 }
 
 /// The columns that [`row_of`] reads, in its order.
-const ROW_COLUMNS: &str = "seq, kind, namespace, name, variant, version, enqueued_at, attempts, error";
+const ROW_COLUMNS: &str =
+    "seq, kind, namespace, name, variant, version, enqueued_at, due_at, attempts, error";
 
 /// When the oldest row that waits came. Left to itself, SQLite takes the index by due time, and sorts.
 pub(in crate::store::sqlite) const OLDEST: &str =
@@ -278,11 +281,12 @@ fn row_of(row: &rusqlite::Row<'_>) -> Result<Row> {
     let read = || -> rusqlite::Result<_> {
         let (kind, namespace): (String, String) = (row.get(1)?, row.get(2)?);
         let (name, variant): (String, String) = (row.get(3)?, row.get(4)?);
-        let facts = (Version::from_u64(unsigned(row, 5)?), time(row, 6)?, row.get(7)?, row.get(8)?);
+        let times = (time(row, 6)?, time(row, 7)?);
+        let facts = (Version::from_u64(unsigned(row, 5)?), times, row.get(8)?, row.get(9)?);
         Ok((kind, namespace, name, variant, facts))
     };
-    let (kind, namespace, name, variant, (version, enqueued_at, attempts, error)) =
-        read().map_err(|error| match error {
+    let (kind, namespace, name, variant, (version, (enqueued_at, due_at), attempts, error)) = read()
+        .map_err(|error| match error {
             rusqlite::Error::SqliteFailure(..) => from_sqlite(&error),
             _ => broken(error.to_string()),
         })?;
@@ -294,7 +298,7 @@ fn row_of(row: &rusqlite::Row<'_>) -> Result<Row> {
         }
         _ => Err(format!("neither a result nor a session but `{kind}`")),
     };
-    Ok(Row { seq, what: what.map_err(broken)?, version, enqueued_at, attempts, error })
+    Ok(Row { seq, what: what.map_err(broken)?, version, enqueued_at, due_at, attempts, error })
 }
 
 /// Has a row that stands for version `?2` of a result stand for what SQLite has instead, due now.

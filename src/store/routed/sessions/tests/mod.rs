@@ -177,6 +177,43 @@ async fn a_deletion_without_a_condition_is_queued() {
 }
 
 #[tokio::test]
+async fn a_creation_that_arrives_after_the_deletion_brings_nothing_back() {
+    // The policy of the creation, which is late: by the relay where SQLite owns the session. And that of the deletion.
+    for (written, dual_write, deleted) in
+        [(0, true, 0), (0, true, 100), (100, false, 0), (100, false, 100), (100, true, 0), (100, true, 100)]
+    {
+        let case = format!("{written} {dual_write} {deleted}");
+        let street = Street::new(policy(written, dual_write)).await;
+        let sessions = street.routed.sessions();
+        street.across.set(Weather::Late);
+        let created = sessions.put(put_of(session("s", 910), absent())).await;
+        assert_eq!(created.is_ok(), written == 0, "{case}: {created:?}");
+        if written == 0 {
+            assert_eq!(street.relay_now().await, 0, "{case}");
+        }
+        street.across.set(Weather::Fair);
+        street.set(policy(deleted, dual_write)).await;
+        street.clock.set(street.clock.now().plus_secs(1));
+        delete(&sessions, ANY).await;
+        assert_eq!(street.relay_now().await, 0, "{case}: it may arrive yet");
+        assert!(street.across.arrive().await > 0, "{case}");
+        assert!(street.relay().await > 0, "{case}");
+        assert_eq!(second(&street.across).await, None, "{case}");
+        assert_eq!(second(&sessions).await, None, "{case}");
+        assert_eq!(street.here.outbox_status().await.expect("read").queued, 0, "{case}");
+    }
+}
+
+#[tokio::test]
+async fn a_deletion_that_waits_for_no_creation_is_settled_at_once() {
+    let street = Street::new(policy(0, false)).await;
+    let sessions = street.routed.sessions();
+    put(&sessions, 910, absent()).await;
+    assert_eq!(delete(&sessions, ANY).await, SessionDeleteOutcome::Deleted);
+    assert_eq!(street.relay_now().await, 1);
+}
+
+#[tokio::test]
 async fn what_a_lost_answer_hid_is_found_out() {
     for dual_write in [false, true] {
         let street = Street::new(policy(0, false)).await;

@@ -14,6 +14,7 @@ async fn a_key_has_one_row_that_stands_for_all_its_writes() {
         what: Queued::Result(url(1)),
         version: version(10),
         enqueued_at: at(NOW),
+        due_at: at(1010),
         attempts: 0,
         error: None,
     };
@@ -24,7 +25,7 @@ async fn a_key_has_one_row_that_stands_for_all_its_writes() {
     assert_eq!(store.outbox_due(at(1010), 10).await.expect("rows").len(), 2, "due as the first write was");
     assert_eq!(delete_at(&store, 30, QUEUE).await, DeleteOutcome::Deleted);
     let row = store.outbox_row(url(1).id()).await.expect("a read").expect("a row");
-    assert_eq!(row, Row { version: version(30), ..first });
+    assert_eq!(row, Row { version: version(30), due_at: at(NOW), ..first });
     assert_eq!(outbox(&store).await, OutboxStatus { queued: 2, parked: 0, oldest: Some(at(NOW)) });
     recount(&connection(directory.path()));
 }
@@ -41,7 +42,7 @@ async fn a_new_write_gives_a_failed_row_another_chance() {
         assert_eq!((failed.attempts, failed.error.as_deref()), (1, Some("no")));
         put_at(&store, 20, Beside::Queue { due_at: at(1500) }).await;
         let row = the_row(&store).await;
-        assert_eq!(row, Row { version: version(20), attempts: 0, error: None, ..failed });
+        assert_eq!(row, Row { version: version(20), due_at: at(1500), attempts: 0, error: None, ..failed });
         assert_eq!(store.outbox_due(at(1499), 10).await, Ok(vec![]));
         assert_eq!(store.outbox_due(at(1500), 10).await, Ok(vec![row]), "due when the new write says");
         assert_eq!((outbox(&store).await.queued, outbox(&store).await.parked), (1, 0));

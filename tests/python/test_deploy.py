@@ -620,7 +620,7 @@ def test_every_variable_that_is_set_is_a_setting() -> None:
 
 def scripts() -> list[Path]:
     """Every shell script that comes with this part of the repository."""
-    named = ["test", "test-services", "fetch-dynamodb-local", "fetch-promtool", "fetch-openapi-tools", "start-dynamodb.sh", "services.d/servers.sh"]
+    named = ["test", "test-services", "fetch-dynamodb-local", "fetch-promtool", "fetch-openapi-tools", "go.sh", "start-dynamodb.sh", "services.d/servers.sh"]
     return [*(ROOT / "scripts" / name for name in named), DEPLOY / "image" / "root.sh"]
 
 

@@ -59,7 +59,7 @@ def test_a_generated_go_client(workshop: Path, service: Service) -> None:
     (folder / "client").mkdir()
     run(TOOLS / "oapi-codegen", "-config", "oapi-codegen.yaml", DOCUMENT, cwd=folder)
     go = {"GOFLAGS": "-mod=readonly", "GOWORK": "off", "GOTOOLCHAIN": "auto", "CGO_ENABLED": "0"}
-    problem = json.loads(run("go", "run", ".", service.url, cwd=folder, **go))
+    problem = json.loads(run(TOOLS / "go", "run", ".", service.url, cwd=folder, **go))
     assert problem["type"] == "urn:crawlcache:problem:result_not_found"
 
 

@@ -120,7 +120,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         stderr=subprocess.DEVNULL,
     )
     file = Path(profile) / "DevToolsActivePort"
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 300
     while not (file.exists() and file.read_text().strip()):
         assert process.poll() is None, "Chromium has ended"
         assert time.monotonic() < deadline, "Chromium does not say where it listens"
@@ -129,7 +129,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     assert json.load(urllib.request.urlopen(f"{address}/json/version"))["Browser"]
     yield address
     process.terminate()
-    process.wait(30)
+    process.wait(300)
 
 
 class Counts:

@@ -54,7 +54,7 @@ class Fleet:
         for child in self.children:
             self._send(child, "go")
 
-    def end(self, seconds: float = 120) -> tuple[int, dict[str, Counter[str]]]:
+    def end(self, seconds: float = 300) -> tuple[int, dict[str, Counter[str]]]:
         """Waits for all; how many runs failed, and the counts of all together."""
         failed, metrics = 0, {}
         for number, child in enumerate(self.children):

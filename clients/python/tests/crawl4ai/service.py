@@ -36,7 +36,7 @@ class Service:
         before = self._log.stat().st_size if self._log.exists() else 0
         with self._log.open("a") as log:
             self.process = subprocess.Popen([str(BINARY), "serve"], stderr=log, env=environment)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 300
         while time.monotonic() < deadline:
             text = self._log.read_text()[before:]
             if found := re.search(r"listens on (http://(\S+))", text):
@@ -49,12 +49,12 @@ class Service:
     def kill(self) -> None:
         """Ends it at once, as a crash does."""
         self.process.send_signal(signal.SIGKILL)
-        self.process.wait(30)
+        self.process.wait(300)
 
     def stop(self) -> None:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-            self.process.wait(30)
+            self.process.wait(300)
 
 
 class Relay:

@@ -8,6 +8,7 @@ import threading
 from typing import Any
 
 from aiohttp import web
+from waiting import until
 
 TEXT = "<p>Some words that stand in a paragraph, so that nobody takes the page for an empty one.</p>" * 60
 
@@ -143,8 +144,8 @@ class Site:
         self.fetches[path] += 1
         if self.seconds:
             await asyncio.sleep(self.seconds)
-        while kind == "held" and not self.released.is_set():
-            await asyncio.sleep(0.01)
+        if kind == "held":
+            await until("what is held is released", self.released.is_set)
         if kind == "redirect":
             return web.Response(status=302, headers={"Location": self.targets.get(path, "/page/target")})
         if kind == "missing":

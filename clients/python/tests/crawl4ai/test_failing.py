@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from crawl4ai import CacheMode
 from crawling import config, crawl
 from service import Service
 from site_ import html
+from waiting import until
 
 import crawlcache
 import crawlcache.crawl4ai as drop_in
@@ -21,23 +24,39 @@ def read(cache: Any, url: str, variant: str, **options: Any) -> Any:
         return client.get(url, variant=variant, **options)
 
 
-def run(site: Any, cache: Any, path: str, count: int = 1) -> str:
-    """Crawls a page that fails, by some at once; its variant."""
+def run(site: Any, cache: Any, path: str) -> str:
+    """Crawls a page that fails; its variant."""
     variants: list[str] = []
 
     async def work(crawler: Any) -> None:
         url = f"{site.url}{path}"
         variants.append(cache.variant(url, config(), crawler))
-        results = await asyncio.gather(*(crawler.arun(url, config=config()) for _ in range(count)))
-        assert not any(result.success for result in results)
+        assert not (await crawler.arun(url, config=config())).success
 
     crawl(work)
     return variants[0]
 
 
-def test_who_waits_for_a_page_that_fails_does_not_stand_in_line(site: Any, cache: Any, counts: Any) -> None:
-    site.statuses["/page/down"], site.seconds = 503, 0.5
-    run(site, cache, "/page/down", 12)
+def waiters(service: Any) -> int:
+    """How many requests wait at the service for somebody else's page."""
+    with urllib.request.urlopen(f"{service.url}/metrics", timeout=300) as answer:
+        found = re.search(r"^crawlcache_lease_waiters (\d+)$", answer.read().decode(), re.MULTILINE)
+    assert found
+    return int(found.group(1))
+
+
+def test_who_waits_for_a_page_that_fails_does_not_stand_in_line(site: Any, service: Any, counts: Any) -> None:
+    drop_in.install(service.url, wait=60, timeout=300)
+    site.statuses["/held/down"] = 503
+
+    async def work(crawler: Any) -> None:
+        runs = [asyncio.create_task(crawler.arun(f"{site.url}/held/down", config=config())) for _ in range(12)]
+        await until("eleven wait", lambda: waiters(service) == 11, *runs)
+        site.released.set()
+        assert not any([(await run).success for run in runs])
+
+    crawl(work)
+    drop_in.uninstall()
     # In a line, each would have had the lease in its turn.
     assert counts("leases", "won") == 1
     assert counts("lookups", "failed") == 11

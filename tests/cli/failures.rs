@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::time::Instant;
 
 use serde_json::json;
 
@@ -117,8 +116,7 @@ fn health_is_an_exit_code() {
 
     // It listens, but never answers.
     let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let begun = Instant::now();
     let url = format!("http://{}", silent.local_addr().expect("bound"));
     let done = run(&["healthcheck", "--url", &url]).expect(1);
-    assert!(done.stderr.contains("within 2 s") && begun.elapsed().as_secs() >= 2, "{done:?}");
+    assert!(done.stderr.contains("within 2 s"), "{done:?}");
 }

@@ -37,7 +37,7 @@ class Service:
         self.log = (self.data_dir.parent / f"{self.data_dir.name}.log").open("a+")
         start = self.log.seek(0, os.SEEK_END)
         self.process = subprocess.Popen([str(BINARY), "serve"], stderr=self.log, text=True, env=environment)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 300
         while time.monotonic() < deadline:
             text = Path(self.log.name).read_text()[start:]
             if found := re.search(r"listens on (http://\S+)", text):

@@ -50,7 +50,7 @@ class Service:
         begin = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("a") as log:
             self.process = subprocess.Popen([str(BINARY), "serve"], stderr=log, text=True, env=environment)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 300
         while time.monotonic() < deadline:
             text = self.log.read_text()[begin:]
             if found := re.search(r"listens on http://(\S+)", text):

@@ -25,7 +25,7 @@ def test_fifty_crawlers_while_the_service_is_killed_and_started_again(site: Any,
     fleet = Fleet(tmp_path, [own.url], 5, crawlers=10, urls=pages, rounds=2, pause=0.2, install={"lease": 2, "wait": 5})
     try:
         fleet.begin()
-        time.sleep(1.0)
+        wait_until("each page is fetched", lambda: len(site.fetches) == 20)
         own.kill()
         time.sleep(1.5)
         own.start()

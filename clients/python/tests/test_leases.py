@@ -135,9 +135,13 @@ async def test_a_renewal_keeps_a_lease(client: Either, url: str) -> None:
 
 def test_a_block_holds_the_lease_of_a_slow_fetch(shared: object, url: str) -> None:
     with Client(shared.url) as client:  # type: ignore[attr-defined]
-        with client.leased(url, seconds=1) as outcome:
+        with client.leased(url, seconds=3) as outcome:
             assert isinstance(outcome, Won)
-            time.sleep(1.6)
+            granted = outcome.lease.expires_at
+            deadline = time.monotonic() + 300
+            while outcome.lease.expires_at == granted:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
             assert isinstance(client.acquire(url), Held)
             client.put(url, {"a": 1}, lease=outcome.lease)
         with client.leased(url) as outcome:
@@ -164,9 +168,13 @@ def test_a_block_holds_the_lease_of_a_slow_fetch(shared: object, url: str) -> No
 
 async def test_a_block_of_asyncio_does_the_same(shared: object, url: str) -> None:
     async with AsyncClient(shared.url) as client:  # type: ignore[attr-defined]
-        async with client.leased(url, seconds=1) as outcome:
+        async with client.leased(url, seconds=3) as outcome:
             assert isinstance(outcome, Won)
-            await asyncio.sleep(1.6)
+            granted = outcome.lease.expires_at
+            deadline = time.monotonic() + 300
+            while outcome.lease.expires_at == granted:
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.01)
             assert isinstance(await client.acquire(url), Held)
             await client.put(url, {"a": 1}, lease=outcome.lease)
         async with client.leased(url) as outcome:

@@ -212,7 +212,8 @@ def test_the_site_of_a_host(host: str, expected: str) -> None:
 
 # Programs whose hook does something else with each value, however it comes by it.
 HOLDING = """
-import argparse, collections, contextvars, dataclasses, functools, os, types
+import argparse, collections, contextvars, dataclasses, functools, importlib, operator, os, types
+from importlib import import_module as imported
 import module_of_test
 VALUE = {value!r}
 os.environ["VALUE_OF_TEST"] = VALUE
@@ -287,7 +288,19 @@ WAYS = {
     "environment by a constant": "os.environ[KEY]",
     "environment by name": "environ['VALUE_OF_TEST']",
     "environment by a variable": "[os.environ[name] for name in ('VALUE_OF_TEST',)]",
+    "environment with a default": "os.getenv('VALUE_OF_TEST', default=url)",
+    "environment by a text with a variable": "os.environ[f'VALUE_{url}']",
+    "environment by a sum": "os.environ['VALUE_' + url]",
+    "environment by a sum with a constant": "os.environ[KEY + url]",
+    "environment by a template": "os.getenv('VALUE_%s' % url)",
+    "environment by a format": "os.environ.get('VALUE_{}'.format(url))",
+    "environment by a method of a constant": "os.getenv(KEY.upper())",
+    "environment for another function": "operator.getitem(os.environ, 'VALUE_OF_TEST')",
+    "getter for another function": "functools.reduce(os.environ.get, 'VALUE_OF_TEST')",
     "environment as a whole": "dict(os.environ)",
+    "module imported by a function": "importlib.import_module('module_of_test').NAME",
+    "module imported by another name": "imported('module_of_test').NAME",
+    "expanded variables": "os.path.expandvars('$VALUE_OF_TEST')",
     "expanded": "eval('plain.token')",
     "globals": "globals()['plain']",
     "file": "open('file-of-test').read()",
@@ -296,7 +309,18 @@ WAYS = {
 UNKNOWABLE = {
     "module imported in it",
     "environment by a variable",
+    "environment by a text with a variable",
+    "environment by a sum",
+    "environment by a sum with a constant",
+    "environment by a template",
+    "environment by a format",
+    "environment by a method of a constant",
+    "environment for another function",
+    "getter for another function",
     "environment as a whole",
+    "module imported by a function",
+    "module imported by another name",
+    "expanded variables",
     "expanded",
     "globals",
     "file",

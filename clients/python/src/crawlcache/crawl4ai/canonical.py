@@ -155,7 +155,8 @@ class _Walk:
         if self._left < 0:
             raise Unhashable("it is too large to be told by: a function and what it reads count together")
         if isinstance(value, enum.Enum):
-            return ["enum", _name(type(value)), value.name]
+            known = is_library_class(type(value)) or self._is_library(type(value).__module__)
+            return ["enum", _name(type(value)), value.name, *([] if known else [self.form(value.value)])]
         if isinstance(value, (int, float)):
             # 1 and 1.0 are the same option.
             return int(value) if float(value).is_integer() else repr(float(value))
@@ -195,6 +196,8 @@ class _Walk:
         if isinstance(value, types.FunctionType):
             return self._once(value, self._function)
         if isinstance(value, types.ModuleType):
+            if not self._is_library(value.__name__):
+                raise Unhashable(f"what is used of the module {value.__name__} is not known where it is passed on")
             return ["name", "", value.__name__]
         if isinstance(value, types.BuiltinFunctionType):
             bound = value.__self__
@@ -249,6 +252,9 @@ class _Walk:
         for name in read.globals:
             if name in function.__globals__:
                 value = function.__globals__[name]
+                if name in read.written and (value is None or isinstance(value, (bool, int, float))):
+                    # What code counts or remembers is no option.
+                    continue
                 found.append([name, self._read(function, name, value, read.members.get(name, frozenset()))])
         for name, level in read.imports:
             module = self._imported(function, name, level)
@@ -332,7 +338,7 @@ class _Walk:
         if _top(kind) in MACHINERY and not isinstance(value, threading.local):
             return ["machinery", _name(kind)]
         state = self._state(value)
-        if is_library_class(kind):
+        if _top(kind) == "crawl4ai":
             # Stemmers and models of Crawl4AI's own objects follow from their options; of others' we cannot know.
             options = _parameters(kind)  # type: ignore[arg-type]
             state = {name: item for name, item in state.items() if name in options or not _is_tool(item)}

@@ -12,15 +12,38 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 # Names by which code reads what another process may have otherwise, and which no value here tells.
-OUTSIDE = frozenset({"open", "read_text", "read_bytes", "input", "globals", "exec", "eval", "__import__"})
+OUTSIDE = frozenset(
+    {
+        "open",
+        "read_text",
+        "read_bytes",
+        "input",
+        "globals",
+        "exec",
+        "eval",
+        "__import__",
+        "import_module",
+        "expandvars",
+        "expanduser",
+    }
+)
+# Where the functions of these names are from that are not the caller's own.
+_FROM = frozenset({"importlib", "posixpath", "ntpath", "io", "_io", "builtins"})
 # Modules that give away what is stored elsewhere, secrets above all.
 STORES = frozenset({"keyring", "hvac", "boto3", "botocore", "decouple", "environs", "dotenv", "dynaconf", "getpass"})
 ENVIRONMENT = frozenset({"environ", "environb", "getenv", "getenvb"})
 _LOADS = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
 _ATTRIBUTES = frozenset({"LOAD_ATTR", "LOAD_METHOD", "IMPORT_FROM"})
-_BETWEEN = frozenset({"PUSH_NULL", "CACHE", "NOP", "PRECALL", "EXTENDED_ARG"})
+_BETWEEN = frozenset({"PUSH_NULL", "CACHE", "NOP", "PRECALL", "EXTENDED_ARG", "KW_NAMES"})
 _BY_ANY_NAME = frozenset({"getattr", "vars", "__dict__", "attrgetter"})
 _GETTERS = frozenset({"get", "__getitem__"})
+_SUBSCRIPTS = frozenset({"BINARY_SUBSCR", "STORE_SUBSCR", "DELETE_SUBSCR"})
+_CALLS = frozenset({"CALL", "CALL_FUNCTION", "CALL_METHOD"})
+_CALLS_BY_KEYWORD = frozenset({"CALL_KW", "CALL_FUNCTION_KW"})
+# What puts one value on the stack.
+_PLAIN_LOADS = frozenset(
+    {"LOAD_CONST", "LOAD_SMALL_INT", "LOAD_FAST", "LOAD_FAST_BORROW", "LOAD_FAST_CHECK", "LOAD_DEREF", *_LOADS}
+)
 
 
 class Unknowable(Exception):
@@ -31,6 +54,8 @@ class Reads(NamedTuple):
     """What code reads, by name."""
 
     globals: tuple[str, ...]
+    #: Those that the code sets as well.
+    written: frozenset[str]
     attributes: frozenset[str]
     #: What is asked of a global itself, by its name.
     members: dict[str, frozenset[str]]
@@ -53,7 +78,7 @@ def _parts(code: types.CodeType) -> Iterator[types.CodeType]:
 
 @functools.lru_cache(maxsize=4096)
 def reads(code: types.CodeType) -> Reads:
-    """The names of its module that code reads and does not set: what it sets is its memory, not an option."""
+    """The names that code reads."""
     read: set[str] = set()
     written: set[str] = set()
     attributes: set[str] = set()
@@ -81,7 +106,8 @@ def reads(code: types.CodeType) -> Reads:
             if step.opname.startswith("LOAD_"):
                 constants = [*constants[-1:], step.argval]
     return Reads(
-        tuple(sorted(read - written)),
+        tuple(sorted(read)),
+        frozenset(read & written),
         frozenset(attributes),
         {name: frozenset(found) for name, found in members.items()},
         tuple(sorted(imports)),
@@ -132,9 +158,13 @@ def _asks_environment(step: dis.Instruction, function: types.FunctionType) -> bo
 
 def _operand(steps: list[dis.Instruction], place: int, function: types.FunctionType) -> Any:
     """The name that the environment is asked for, where it is a constant or a value of the module."""
+    asked = steps[place - 1].argval in {"getenv", "getenvb"} or (
+        steps[place - 1].opname in _LOADS and function.__globals__.get(steps[place - 1].argval) is os.getenv
+    )
     if place < len(steps) and steps[place].opname in _ATTRIBUTES and steps[place].argval in _GETTERS:
         place += 1
-    if place >= len(steps):
+        asked = True
+    if place >= len(steps) or not (_is_called(steps, place + 1) if asked else _is_subscript(steps, place + 1)):
         return None
     step = steps[place]
     if step.opname in _LOADS:
@@ -142,11 +172,39 @@ def _operand(steps: list[dis.Instruction], place: int, function: types.FunctionT
     return step.argval if step.opname.startswith("LOAD_CONST") else None
 
 
+def _is_subscript(steps: list[dis.Instruction], place: int) -> bool:
+    """Whether the value before is asked for as it is, and not made into another name first."""
+    if place >= len(steps):
+        return False
+    step = steps[place]
+    return step.opname in _SUBSCRIPTS or (step.opname == "BINARY_OP" and step.argrepr.startswith("["))
+
+
+def _is_called(steps: list[dis.Instruction], place: int) -> bool:
+    """Whether the value before is the first argument as it is, with at most one plain value behind it."""
+    loads = 0
+    while place < len(steps) and steps[place].opname in _PLAIN_LOADS:
+        loads += 1
+        place += 1
+    if place >= len(steps) or loads > 2:
+        return False
+    step = steps[place]
+    # Else they are arguments of another function, which is given the environment itself.
+    return (step.opname in _CALLS and step.argval == 1 + loads) or (
+        step.opname in _CALLS_BY_KEYWORD and step.argval == loads
+    )
+
+
 def refuse_outside(function: types.FunctionType) -> None:
     """Raises `Unknowable` where a function reads files or a store of secrets."""
     read = reads(function.__code__)
     for name in sorted(OUTSIDE & read.attributes):
         if name not in function.__globals__:
+            raise Unknowable(f"calls {name}(), and what it reads there is not known")
+    for name in read.globals:
+        # Under any name that the caller has given it.
+        value = function.__globals__.get(name)
+        if getattr(value, "__name__", None) in OUTSIDE and getattr(value, "__module__", None) in _FROM:
             raise Unknowable(f"calls {name}(), and what it reads there is not known")
     modules = {name.partition(".")[0] for name, _ in read.imports}
     for name in read.globals:

@@ -69,6 +69,8 @@ class Left:
         self._read: set[str] = set()
         if not trusted and _used(strategy):
             self._pending.add(UNSHARED)
+            # It may hold storage of any site.
+            self._former.add(UNSHARED)
 
     async def like(self, crawler: str) -> str:
         """Notes the options of the crawler itself. If they have changed, all that it holds was left by another one."""
@@ -83,8 +85,8 @@ class Left:
         self._crawler = crawler
         return crawler
 
-    async def enter(self, identity: str) -> None:
-        """A run begins that may leave what others must not see."""
+    async def enter(self, identity: str, host: str = "") -> None:
+        """A run begins at a host that may leave what others must not see, and long before it ends."""
         if not self._running:
             # What was left before is not this one's.
             if self._pending - {identity}:
@@ -93,8 +95,7 @@ class Left:
                 self._known = await self._cookies() or self._known
             self._fetched = False
         self._running.append(identity)
-        self._pending.add(identity)
-        self._changes += 1
+        self.spread({identity}, [host])
 
     def leave(self, identity: str, hosts: Iterable[str]) -> None:
         """Such a run has ended."""
@@ -127,7 +128,10 @@ class Left:
         if unread - own:
             if await self._stored(place):
                 self._by.setdefault(place, set()).update(unread)
-            self._unread.pop(place, None)
+            # What others have found meanwhile is still to be looked at.
+            rest = self._unread.pop(place, set()) - unread
+            if rest:
+                self._unread[place] = rest
             self._read.add(place)
         return frozenset((self._by.get(place, set()) | self._everywhere) - own)
 

@@ -209,7 +209,7 @@ class ServiceCache:
         if run.identity:
             run.entered = True
             try:
-                await run.left.enter(run.identity)
+                await run.left.enter(run.identity, left.host(run.url) if isinstance(run.url, str) else "")
             except Exception as error:
                 self._skip(run, Uncacheable("state", f"what its crawler holds could not be looked at: {error}"))
 

@@ -131,7 +131,9 @@ PASSIVE = frozenset(
 )
 # Parameters of urls that log in whoever follows them.
 CREDENTIAL = re.compile(
-    r"(?:^|[_-])(?:token|jwt|otp|ticket|sso|saml\w*|magic|credentials?|passw(?:or)?d|secret|authkey)$", re.IGNORECASE
+    r"(?:token|jwt|ticket|secret|credentials?|magic[_-]?link)$"
+    r"|(?:^|[_-])(?:otp|sso|saml\w*|magic|passw(?:or)?d|auth|authkey|sid|session(?:[_-]?id)?)$",
+    re.IGNORECASE,
 )
 # Options of a browser that decide where and how it runs. Whether one is attached is looked at apart from them.
 BROWSER_IGNORED = frozenset(
@@ -251,7 +253,8 @@ class Variants:
     def identity(self, url: str, options: Options, crawler: str) -> str:
         """As whom a run leaves something in its crawler; the empty text for one that leaves what every visitor has."""
         acts: dict[str, Any] = {name: form for name, form in options.fetch.items() if _acts(name, form)}
-        for name, value in parse_qsl(urlsplit(url).query):
+        parts = urlsplit(url)
+        for name, value in [*parse_qsl(parts.query), *parse_qsl(parts.fragment.rpartition("?")[2])]:
             if CREDENTIAL.search(name):
                 acts[f"parameter {name}"] = value
         return self._digest("acts", {**acts, "crawler": crawler}) if acts else ""

@@ -264,6 +264,17 @@ impl Inner {
             known = self.settled(namespace, id).await?;
             may_differ = false;
         }
+        let may_queue = !is_conditional && policy.policy.on_owner_failure == OnOwnerFailure::Queue;
+        if may_queue && known.held.is_some() {
+            // Here first: were this process to end when DynamoDB has deleted it, an older copy here would be all there is.
+            let (any, version) = (SessionCondition::Any, self.version_after(&known));
+            let (generation, beside) =
+                (Some(policy.generation), Beside::Queue { due_at: self.after_grace() });
+            let here = self.database.delete_session_beside(namespace, id, any, version, generation, beside);
+            if here.await? == Fenced::Outdated {
+                return Ok(Fenced::Outdated);
+            }
+        }
         let mut outcome = delete().await;
         if may_differ && matches!(outcome, Ok(ref outcome) if *outcome != SessionDeleteOutcome::Deleted) {
             known = self.settled(namespace, id).await?;
@@ -271,7 +282,6 @@ impl Inner {
         }
         let deleted = match outcome {
             Err(error) => {
-                let may_queue = !is_conditional && policy.policy.on_owner_failure == OnOwnerFailure::Queue;
                 if may_queue && !error.is_of_the_request() {
                     return self.delete_session_here(namespace, id, condition, policy, "queued").await;
                 }

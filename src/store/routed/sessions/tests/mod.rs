@@ -177,6 +177,20 @@ async fn a_deletion_without_a_condition_is_queued() {
 }
 
 #[tokio::test]
+async fn an_older_copy_is_gone_before_dynamodb_has_deleted() {
+    let street = Street::new(policy(100, true)).await;
+    let sessions = street.routed.sessions();
+    put(&sessions, 910, absent()).await;
+    // Another process has changed it since.
+    put(&street.across.sessions, 920, ANY).await;
+    assert_eq!(second(&street.here).await, Some(910));
+    let deleting = delete(&sessions, ANY);
+    let deleted = street.amid(1, deleting, async { assert_eq!(second(&street.here).await, None) }).await;
+    assert_eq!(deleted, SessionDeleteOutcome::Deleted);
+    assert_eq!(street.here.outbox_status().await.expect("read").queued, 0);
+}
+
+#[tokio::test]
 async fn a_creation_that_arrives_after_the_deletion_brings_nothing_back() {
     // The policy of the creation, which is late: by the relay where SQLite owns the session. And that of the deletion.
     for (written, dual_write, deleted) in

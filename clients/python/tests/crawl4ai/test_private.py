@@ -212,7 +212,7 @@ def test_the_site_of_a_host(host: str, expected: str) -> None:
 
 # Programs whose hook does something else with each value, however it comes by it.
 HOLDING = """
-import argparse, collections, contextvars, dataclasses, functools, importlib, operator, os, types
+import argparse, collections, contextvars, dataclasses, enum, functools, importlib, operator, os, types
 from importlib import import_module as imported
 import module_of_test
 VALUE = {value!r}
@@ -238,6 +238,14 @@ class Kept(dict): pass
 kept = Kept(a=VALUE)
 plain, frozen, named, slots = Plain(VALUE), Frozen(VALUE), Named(VALUE), Slots()
 spaces = [argparse.Namespace(user=VALUE)]
+space = types.SimpleNamespace(account=Plain(VALUE))
+class Kind(enum.Enum):
+    ONE = VALUE
+SET = VALUE
+def setting():
+    global SET
+    if SET is None: SET = ""
+    return SET
 bound = plain.read
 part = functools.partial(Plain.read, plain)
 getter = kept.get
@@ -251,6 +259,7 @@ def closing(value):
     def closed(): return value
     return closed
 closed = closing(plain)
+passed = closing(module_of_test)
 def decorated(function):
     @functools.wraps(function)
     async def inner(*a, **k): return [plain, await function(*a, **k)]
@@ -267,6 +276,10 @@ WAYS = {
     "slots": "slots.api_key",
     "dictionary of an own kind": "kept['a']",
     "object in a list": "spaces[0].user",
+    "own object in a namespace": "space.account.token",
+    "value of an enumeration": "Kind.ONE.value",
+    "variable that is set as well": "setting()",
+    "module that is passed on": "passed().NAME",
     "bound method": "bound()",
     "partial": "part()",
     "method of a builtin": "getter('a')",
@@ -307,6 +320,7 @@ WAYS = {
     "path": "pathlib.Path('a').read_text()",
 }
 UNKNOWABLE = {
+    "module that is passed on",
     "module imported in it",
     "environment by a variable",
     "environment by a text with a variable",
@@ -326,6 +340,39 @@ UNKNOWABLE = {
     "file",
     "path",
 }
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *(f"https://a.example/?{name}=1" for name in ("token", "accessToken", "ssotoken", "sid", "session_id", "auth")),
+        "https://a.example/?magicLink=1",
+        "https://a.example/#access_token=1",
+        "https://a.example/#/in?ticket=1",
+    ],
+)
+def test_a_key_in_a_url_is_told(url: str) -> None:
+    crawler = AsyncWebCrawler(crawler_strategy=AsyncHTTPCrawlerStrategy(), config=BrowserConfig(verbose=False))
+    variants = Variants()
+    options = variants.options(CrawlerRunConfig(), crawler, {})
+    assert variants.identity(url, options, "")
+    assert not variants.identity("https://a.example/?page=1&author=b#part", options, "")
+
+
+def test_a_login_that_goes_on_counts_at_its_host() -> None:
+    strategy = AsyncHTTPCrawlerStrategy()
+    found = left.Left(strategy, trusted=True, shared=False)
+    held = {("a.example", "/", "sid"): {"of a visitor"}}
+
+    async def cookies() -> Any:
+        return held
+
+    async def work() -> tuple[frozenset[str], frozenset[str]]:
+        await found.enter("login", "a.example")
+        return await found.at("a.example", ""), await found.at("b.example", "")
+
+    found._known, found._cookies = held, cookies  # type: ignore[method-assign]
+    assert asyncio.run(work()) == ({"login"}, set())
 
 
 def variant_of(hook: Any) -> str:
